@@ -1,0 +1,58 @@
+"""Run trained TensorFlow LSTMs one step at a time, from Python, at the speed of the hardware, without TensorFlow.
+
+    model = fastlstm.load("model.ckpt")            # any TensorFlow checkpoint or Keras file
+    ys, state = model.run(xs)                      # a known sequence
+    ys, state = model.generate(1000, prime=xs)     # its own output fed back, in one compiled call
+    stream = model.stream(); y = stream.step(x)    # one live sequence, in place
+
+Shapes are written with these letters everywhere: B batch, T steps, D input size, H hidden units, P projected size,
+L LSTM layers, V outputs (or vocabulary). Arrays are batch-major; a missing batch axis is accepted and given back
+missing.
+"""
+
+from fastlstm.errors import (
+    ArgumentError,
+    DeviceError,
+    FastLSTMError,
+    FormatError,
+    MissingFileError,
+    RecognitionError,
+    ShapeError,
+    WeightError,
+    WriteError,
+)
+from fastlstm.layers import LSTM, Dense, Embedding, OneHot
+
+from fastlstm.loading import extract, inspect, load, read, save
+from fastlstm.model import Model
+from fastlstm.sampling import Sampler
+from fastlstm.state import State
+from fastlstm.stream import Stream
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "LSTM",
+    "ArgumentError",
+    "Dense",
+    "DeviceError",
+    "Embedding",
+    "FastLSTMError",
+    "FormatError",
+    "MissingFileError",
+    "Model",
+    "OneHot",
+    "RecognitionError",
+    "Sampler",
+    "ShapeError",
+    "State",
+    "Stream",
+    "WeightError",
+    "WriteError",
+    "__version__",
+    "extract",
+    "inspect",
+    "load",
+    "read",
+    "save",
+]

@@ -1,0 +1,89 @@
+"""The checks of what callers pass to `Model` and `Stream`: each gives back a clean array or says what is wrong."""
+
+from __future__ import annotations
+
+import operator
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from fastlstm.errors import ArgumentError, ShapeError
+
+
+def vectors(value: ArrayLike, axes: str, size: int, dtype: np.dtype, *, name: str) -> tuple[NDArray[np.floating], bool]:
+    """Input vectors in C order, with a batch axis, and whether they came without one.
+
+    axes  the leading axes by their letters, "B" or "BT"; the last axis is D = size
+    """
+    a = _array(value, name)
+    single = a.ndim == len(axes)
+    shape = (1, *a.shape) if single else a.shape
+    if a.dtype.kind not in "fiub":
+        raise ShapeError(f"{name}: elements of type {a.dtype}; expected numbers, of shape {_shape(axes, size)}")
+    if len(shape) != len(axes) + 1 or shape[-1] != size or shape[0] == 0:
+        raise ShapeError(
+            f"{name}: shape {a.shape}; expected {_shape(axes, size)}, "
+            f"or {_shape(axes[1:], size)} for a batch of one: the model's input has {size} elements"
+        )
+    return np.ascontiguousarray(a.reshape(shape), dtype), single
+
+
+def _array(value: Any, name: str) -> NDArray[Any]:
+    try:
+        return np.asarray(value)
+    except ValueError:
+        raise ShapeError(f"{name}: a sequence whose rows have not the same length; pad them, and pass lengths=") from None
+
+
+def _shape(axes: str, size: int) -> str:
+    return f"({', '.join([*axes, str(size)])})" if axes else f"({size},)"
+
+
+def token_ids(value: Any, axes: str, vocabulary_size: int, *, name: str) -> tuple[NDArray[np.int64], bool]:
+    """Ids (B,) or (B, T) as int64 with a batch axis, and whether they came without one."""
+    a = _array(value, name)
+    expected = f"integer ids of shape ({', '.join(axes)}{',' if len(axes) == 1 else ''})"
+    if a.dtype.kind not in "iu" and a.size:
+        raise ShapeError(
+            f"{name}: elements of type {a.dtype}; expected {expected}: the model begins with a table of tokens"
+        )
+    single = a.ndim == len(axes) - 1
+    shape = (1, *a.shape) if single else a.shape
+    if len(shape) != len(axes) or shape[0] == 0:
+        raise ShapeError(f"{name}: shape {a.shape}; expected {expected}, or without the axis B for a batch of one")
+    bad = np.flatnonzero((a < 0) | (a >= vocabulary_size)) if a.size else ()
+    if len(bad):
+        raise ArgumentError(
+            f"{name}: id {a.flat[bad[0]]} at position {tuple(int(i) for i in np.unravel_index(bad[0], shape))}; "
+            f"expected 0 to {vocabulary_size - 1}: the model's vocabulary has {vocabulary_size} ids"
+        )
+    return np.ascontiguousarray(a.reshape(shape), np.int64), single
+
+
+def row_lengths(value: ArrayLike | None, batch: int, steps: int, *, least: int = 0) -> NDArray[np.int64]:
+    """Valid steps of each row, (B,) int64; all of them where None."""
+    if value is None:
+        return np.full(batch, steps, np.int64)
+    a = np.atleast_1d(_array(value, "lengths"))
+    if a.dtype.kind not in "iu" or a.shape != (batch,):
+        raise ShapeError(
+            f"lengths: {a.dtype} of shape {a.shape}; expected {batch} integers, one for each row of the batch"
+        )
+    if a.min() < least or a.max() > steps:
+        row = int(np.flatnonzero((a < least) | (a > steps))[0])
+        raise ArgumentError(
+            f"lengths: row {row} has {a[row]}; expected {least} to {steps}, the sequence's number of steps"
+        )
+    return a.astype(np.int64)
+
+
+def count(value: Any, *, name: str, least: int = 1) -> int:
+    """An integer of at least `least`."""
+    try:
+        n = operator.index(value)
+    except TypeError:
+        raise ArgumentError(f"{name} is {value!r}; expected an integer of at least {least}") from None
+    if n < least:
+        raise ArgumentError(f"{name} is {n}; expected at least {least}")
+    return n

@@ -1,0 +1,78 @@
+"""What a backend offers to `Model` and `Stream`. Arguments come checked: right shapes, the model's dtype, C order.
+
+State is a list of (c, h) pairs, one a LSTM layer: c (B, H), h (B, P).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fastlstm.layers import Layer
+
+Pair: TypeAlias = tuple[NDArray[np.floating], NDArray[np.floating]]
+Arrays: TypeAlias = "NDArray[np.floating] | NDArray[np.int64]"
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """How ids are drawn from a token model's outputs.
+
+    temperature    0 for the largest
+    top_k, top_p   None for all
+    probabilities  the outputs are probabilities, else logits
+    seed           of the random numbers, below 2^64
+    position       how many draws a row has made before
+    stop           (S,) int64, ids that end a row
+    """
+
+    temperature: float = 0.0
+    top_k: int | None = None
+    top_p: float | None = None
+    probabilities: bool = False
+    seed: int = 0
+    position: int = 0
+    stop: NDArray[np.int64] = field(default_factory=lambda: np.empty(0, np.int64))
+
+
+class Session(Protocol):
+    """One live sequence, its buffers allocated once.
+
+    input    (D,) to be written before `advance`; None where the model takes ids
+    tokens   (1,) int64, to be written before `advance` where the model takes ids
+    output   (V,) what `advance` writes
+    advance  one time step
+    """
+
+    input: NDArray[np.floating] | None
+    tokens: NDArray[np.int64]
+    output: NDArray[np.floating]
+    advance: Callable[[], None]
+
+    def process(self, xs: Arrays, ys: NDArray[np.floating]) -> None:
+        """xs (T, D) or ids (T,) -> ys (T, V), written in place."""
+
+    def state(self) -> list[Pair]:
+        """A copy, of one row."""
+
+    def set_state(self, state: Sequence[Pair]) -> None: ...
+
+
+class Backend(Protocol):
+    def __init__(self, layers: Sequence[Layer], dtype: np.dtype) -> None: ...
+
+    def session(self) -> Session: ...
+
+    def run(
+        self, xs: Arrays, state: Sequence[Pair], lengths: NDArray[np.int64]
+    ) -> tuple[NDArray[np.floating], list[Pair]]:
+        """xs (B, T, D) or ids (B, T), lengths (B,) -> ys (B, T, V), zero past each length, and the new state."""
+
+    def generate(
+        self, n: int, prime: Arrays, lengths: NDArray[np.int64], state: Sequence[Pair], drawing: Drawing | None
+    ) -> tuple[Arrays, list[Pair]]:
+        """Prime, then feed the output back: outputs (B, n, V), or with `drawing` ids (B, n), and the new state."""

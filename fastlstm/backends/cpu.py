@@ -1,0 +1,105 @@
+"""The CPU backend: a plan, its buffers, and the calls of the compiled loops."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fastlstm.backends import cpu_loops
+from fastlstm.backends.base import Arrays, Drawing, Pair
+from fastlstm.backends.plan import NONE, Plan, lower
+from fastlstm.layers import Layer
+
+_NO_IDS = np.zeros((1, 1), np.int64)
+
+
+class _Buffers:
+    """An arena with the small arrays that go with it: what one call or one stream owns."""
+
+    def __init__(self, plan: Plan, batch_size: int) -> None:
+        self.plan = plan
+        self.arena = plan.arena(batch_size)
+        self.tokens = np.zeros(batch_size, np.int64)
+        self.rows = np.arange(batch_size)
+        self.arguments = (plan.program, plan.weights, self.arena, self.tokens, self.rows)
+
+    def state(self) -> list[Pair]:
+        return [(self.arena[:, slot.c].copy(), self.arena[:, slot.h].copy()) for slot in self.plan.states]
+
+    def set_state(self, state: Sequence[Pair]) -> None:
+        for slot, (c, h) in zip(self.plan.states, state, strict=True):
+            self.arena[:, slot.c] = c
+            self.arena[:, slot.h] = h
+
+
+class CpuSession(_Buffers):
+    """One live sequence: see `base.Session`."""
+
+    def __init__(self, plan: Plan) -> None:
+        super().__init__(plan, 1)
+        row = self.arena[0]
+        self.input = None if plan.input is None else row[plan.input]
+        self.output = row[plan.output]
+        self.advance = partial(cpu_loops.advance, *self.arguments)
+        self.advance()  # compiles, or loads from the disk cache, before the stream's first real step
+        self.arena[:] = 0
+
+    def process(self, xs: NDArray[np.floating] | NDArray[np.int64], ys: NDArray[np.floating]) -> None:
+        _run(self, xs[None], np.array([len(xs)]), ys[None])
+
+
+class CpuBackend:
+    """See `base.Backend`."""
+
+    def __init__(self, layers: Sequence[Layer], dtype: np.dtype) -> None:
+        self.plan = lower(layers, dtype)
+
+    def session(self) -> CpuSession:
+        return CpuSession(self.plan)
+
+    def run(
+        self, xs: Arrays, state: Sequence[Pair], lengths: NDArray[np.int64]
+    ) -> tuple[NDArray[np.floating], list[Pair]]:
+        buffers = _Buffers(self.plan, len(xs))
+        buffers.set_state(state)
+        ys = np.empty((*xs.shape[:2], _width(self.plan)), self.plan.weights.dtype)
+        _run(buffers, xs, lengths, ys)
+        return ys, buffers.state()
+
+    def generate(
+        self, n: int, prime: Arrays, lengths: NDArray[np.int64], state: Sequence[Pair], drawing: Drawing | None
+    ) -> tuple[Arrays, list[Pair]]:
+        plan, batch, width = self.plan, len(prime), _width(self.plan)
+        buffers = _Buffers(plan, batch)
+        buffers.set_state(state)
+        xs, ids, source = _input(plan, prime)
+        drawn = np.empty((batch, n if drawing else 1), np.int64)
+        ys = np.empty((batch, 1 if drawing else n, width), plan.weights.dtype)
+        drawing = drawing or Drawing()
+        cpu_loops.generate(
+            *buffers.arguments, xs, ids, lengths, source, plan.output.start, ys, drawn,
+            drawing.temperature == 0, float(drawing.temperature), min(drawing.top_k or width, width),
+            float(drawing.top_p or 1.0), drawing.probabilities, np.uint64(drawing.seed), np.uint64(drawing.position),
+            drawing.stop, np.empty(width, np.int64), np.empty(width),
+        )  # fmt: skip
+        return (drawn if source == NONE else ys), buffers.state()
+
+
+def _width(plan: Plan) -> int:
+    return plan.output.stop - plan.output.start
+
+
+def _input(plan: Plan, xs: Arrays) -> tuple[NDArray[np.floating], NDArray[np.int64], int]:
+    """xs as the compiled loops take it: vectors, ids (one of them a stand-in), and where vectors go in an arena row."""
+    if plan.input is None:
+        return np.zeros((1, 1, 1), plan.weights.dtype), xs, NONE
+    return xs, _NO_IDS, plan.input.start
+
+
+def _run(buffers: _Buffers, xs: Arrays, lengths: NDArray[np.int64], ys: NDArray[np.floating]) -> None:
+    vectors, ids, source = _input(buffers.plan, xs)
+    rows = np.empty(len(xs), np.int64)  # the loop overwrites it, and a session's own must stay
+    cpu_loops.run(*buffers.arguments[:4], rows, vectors, ids, lengths, source, buffers.plan.output.start, ys)

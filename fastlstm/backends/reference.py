@@ -1,0 +1,168 @@
+"""The NumPy backend: the equations as one would write them down, a whole batch at a time, nothing compiled.
+
+What the others are compared with when a model behaves oddly, and what runs where Numba cannot.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fastlstm.backends.base import Arrays, Drawing, Pair
+from fastlstm.backends.numpy_draw import draw
+from fastlstm.layers import LSTM, Activation, Dense, Embedding, Layer, OneHot
+
+Array = NDArray[np.floating]
+
+
+def _sigmoid(x: Array) -> Array:
+    return 1 / (1 + np.exp(-np.maximum(x, -80 if x.dtype == np.float32 else -700)))
+
+
+def _elu(x: Array) -> Array:
+    return np.where(x > 0, x, np.expm1(np.minimum(x, 0)))
+
+
+def _softmax(x: Array) -> Array:
+    e = np.exp(x - x.max(axis=-1, keepdims=True))
+    return e / e.sum(axis=-1, keepdims=True)
+
+
+ACTIVATIONS: dict[Activation, Callable[[Array], Array]] = {
+    Activation.LINEAR: lambda x: x,
+    Activation.TANH: np.tanh,
+    Activation.SIGMOID: _sigmoid,
+    Activation.RELU: lambda x: np.maximum(x, 0),
+    Activation.RELU6: lambda x: np.clip(x, 0, 6),
+    Activation.ELU: _elu,
+    Activation.SELU: lambda x: x.dtype.type(1.0507009873554805) * np.where(x > 0, x, 1.6732632423543772 * _elu(x)),
+    Activation.SOFTPLUS: lambda x: np.logaddexp(x, 0, dtype=x.dtype),
+    Activation.SOFTSIGN: lambda x: x / (1 + np.abs(x)),
+    Activation.SILU: lambda x: x * _sigmoid(x),
+    Activation.EXPONENTIAL: np.exp,
+    Activation.HARD_SIGMOID: lambda x: np.clip(x.dtype.type(0.2) * x + x.dtype.type(0.5), 0, 1),
+    Activation.HARD_SIGMOID_KERAS3: lambda x: np.clip(x + 3, 0, 6) / 6,
+    Activation.LEAKY_RELU: lambda x: np.where(x > 0, x, x.dtype.type(0.2) * x),
+    Activation.SOFTMAX: _softmax,
+}
+
+
+def lstm_step(layer: LSTM, x: Array, c: Array, h: Array) -> tuple[Array, Array, Array]:
+    """x (B, D), c (B, H), h (B, P) -> the layer's output (B, P), the new c and h."""
+    phi, sigma = ACTIVATIONS[layer.activation], ACTIVATIONS[layer.recurrent_activation]
+    z_i, z_f, z_g, z_o = np.split(x @ layer.kernel + h @ layer.recurrent_kernel + layer.bias, 4, axis=-1)
+    if layer.peepholes is not None:
+        w_i, w_f, w_o = layer.peepholes
+        z_i, z_f = z_i + w_i * c, z_f + w_f * c
+    c = sigma(z_f) * c + sigma(z_i) * phi(z_g)
+    if layer.cell_clip is not None:
+        c = np.clip(c, -layer.cell_clip, layer.cell_clip)
+    if layer.peepholes is not None:
+        z_o = z_o + w_o * c
+    h = sigma(z_o) * phi(c)
+    if layer.projection is not None:
+        h = h @ layer.projection
+        if layer.proj_clip is not None:
+            h = np.clip(h, -layer.proj_clip, layer.proj_clip)
+    return (x + h if layer.residual else h), c, h
+
+
+class ReferenceBackend:
+    """See `base.Backend`."""
+
+    def __init__(self, layers: Sequence[Layer], dtype: np.dtype) -> None:
+        self.layers = [_as(dtype, layer) for layer in layers]
+        self.dtype = dtype
+
+    def session(self) -> ReferenceSession:
+        return ReferenceSession(self)
+
+    def step(self, x: Arrays, state: Sequence[Pair]) -> tuple[Array, list[Pair]]:
+        """x (B, D) or ids (B,) -> y (B, V) and the new state."""
+        pairs, after = iter(state), []
+        for layer in self.layers:
+            if isinstance(layer, LSTM):
+                c, h = next(pairs)
+                x, c, h = lstm_step(layer, x, c, h)
+                after.append((c, h))
+            elif isinstance(layer, Dense):
+                x = ACTIVATIONS[layer.activation](x @ layer.kernel + layer.bias)
+            elif isinstance(layer, Embedding):
+                x = layer.table[x]
+            else:
+                x = np.eye(layer.vocabulary_size, dtype=self.dtype)[x]
+        return x, after
+
+    def _masked_step(self, x: Arrays, state: list[Pair], live: NDArray[np.bool_]) -> tuple[Array, list[Pair]]:
+        """`step`, with y zero and the state as it was in the rows that are not `live` (B,)."""
+        live = live[:, None]
+        y, after = self.step(x, state)
+        pairs = zip(state, after, strict=True)
+        kept = [tuple(np.where(live, new, old) for old, new in zip(*pair, strict=True)) for pair in pairs]
+        return np.where(live, y, 0).astype(self.dtype), kept
+
+    def run(self, xs: Arrays, state: Sequence[Pair], lengths: NDArray[np.int64]) -> tuple[Array, list[Pair]]:
+        after, steps, ys = list(state), xs.shape[1], []
+        for t in range(steps):
+            y, after = self._masked_step(xs[:, t], after, t < lengths)
+            ys.append(y)
+        return np.stack(ys, axis=1), after
+
+    def generate(
+        self, n: int, prime: Arrays, lengths: NDArray[np.int64], state: Sequence[Pair], drawing: Drawing | None
+    ) -> tuple[Arrays, list[Pair]]:
+        after, outputs = list(state), []
+        batch, steps = prime.shape[:2]
+        live = np.ones(batch, bool)
+        fed = prime[:, 0]
+        for t in range(steps + n - 1):
+            at = t - (steps - lengths)  # shorter rows begin later, so that all primes end together
+            primed = prime[np.arange(batch), np.clip(at, 0, lengths - 1)]
+            x = np.where((at < lengths).reshape(-1, *[1] * (prime.ndim - 2)), primed, fed)
+            y, after = self._masked_step(x, after, live & (at >= 0))
+            if t < steps - 1:
+                continue
+            if drawing is not None:
+                fed = np.where(live, draw(y, drawing, t - (steps - 1)), fed)
+                live &= ~np.isin(fed, drawing.stop)
+            else:
+                fed = y
+            outputs.append(fed)
+        return np.stack(outputs, axis=1), after
+
+
+class ReferenceSession:
+    """See `base.Session`."""
+
+    def __init__(self, backend: ReferenceBackend) -> None:
+        self._backend = backend
+        layers, dtype = backend.layers, backend.dtype
+        ids = isinstance(layers[0], Embedding | OneHot)
+        self.tokens = np.zeros(1, np.int64)
+        self.input = None if ids else np.zeros(layers[0].input_size, dtype)
+        self.output = np.zeros(layers[-1].output_size, dtype)
+        lstms = [layer for layer in layers if isinstance(layer, LSTM)]
+        self._state: list[Pair] = [
+            (np.zeros((1, layer.hidden_size), dtype), np.zeros((1, layer.output_size), dtype)) for layer in lstms
+        ]
+
+    def advance(self) -> None:
+        y, self._state = self._backend.step(self.tokens if self.input is None else self.input[None], self._state)
+        self.output[:] = y[0]
+
+    def process(self, xs: Arrays, ys: Array) -> None:
+        out, self._state = self._backend.run(xs[None], self._state, np.array([len(xs)]))
+        ys[:] = out[0]
+
+    def state(self) -> list[Pair]:
+        return [(c.copy(), h.copy()) for c, h in self._state]
+
+    def set_state(self, state: Sequence[Pair]) -> None:
+        self._state = [(np.array(c), np.array(h)) for c, h in state]
+
+
+def _as(dtype: np.dtype, layer: Layer) -> Layer:
+    """The layer with its weights in `dtype`."""
+    return type(layer).from_arrays({name: a.astype(dtype) for name, a in layer.arrays().items()}, layer.config())

@@ -1,0 +1,198 @@
+"""The mathematics: activations, the cell's equations and the random numbers, one scalar at a time.
+
+Compiled functions of scalars, free of branches (a condition is a select), so that LLVM turns a loop over them into
+vector code; the same functions serve the CPU and CUDA. Loops are each backend's own.
+
+Numbers stay in the type they come in: a constant is made with `type(x)(...)`, as a bare 1.0 would turn float32
+arithmetic into float64. Where NumPy has no name for it, "select(a, b, c)" below is written `b if a else c`; each
+keeps a NaN a NaN.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from numba import njit, types
+from numba.extending import overload
+
+# contract: fused multiply-adds.  nsz: -0 is 0.  Not reassoc: the rounding trick of `_scaled_*` depends on the order.
+FAST = {"contract", "nsz"}
+# error_model: division by zero gives inf as in NumPy; Python's check for it would keep loops from being vectorised.
+JIT = {"fastmath": FAST, "error_model": "numpy", "nogil": True}
+
+scalar = njit(forceinline=True, **JIT)  # LLVM does not vectorise a loop with a call left in it
+compiled = njit(cache=True, **JIT)  # for the loops: kept on disk; only module-level functions are
+
+
+@scalar
+def _scaled_32(x):
+    """float32 x -> (s, p) with exp(x) = s + s p, s a power of two and p = expm1 of the rest, |rest| <= ln(2) / 2.
+
+    x / ln(2) is rounded by adding 1.5 * 2^23: the sum's low bits are then the integer, which shifted into the
+    exponent's place is the power of two. The polynomial is exp's series to x^7: error below 1 unit in the last place.
+    """
+    x = np.float32(87.0) if x > np.float32(87.0) else x
+    x = np.float32(-87.0) if x < np.float32(-87.0) else x
+    shifted = x * np.float32(1.4426950408889634) + np.float32(12582912.0)
+    k = shifted - np.float32(12582912.0)
+    r = (x - k * np.float32(0.693359375)) + k * np.float32(2.12194440054690583e-4)  # ln(2) in two parts
+    q = np.float32(1 / 5040) * r + np.float32(1 / 720)
+    q = q * r + np.float32(1 / 120)
+    q = q * r + np.float32(1 / 24)
+    q = q * r + np.float32(1 / 6)
+    q = q * r + np.float32(1 / 2)
+    bits = np.float32(shifted).view(np.int32)
+    s = np.int32((bits + np.int32(127)) << np.int32(23)).view(np.float32)
+    return s, r + r * r * q
+
+
+@scalar
+def _scaled_64(x):
+    """float64 x -> (s, p) as in `_scaled_32`, with 1.5 * 2^52 and the series to x^13."""
+    x = 708.0 if x > 708.0 else x
+    x = -708.0 if x < -708.0 else x
+    shifted = x * 1.4426950408889634 + 6755399441055744.0
+    k = shifted - 6755399441055744.0
+    r = (x - k * 0.693147180369123816490) - k * 1.90821492927058770002e-10
+    q = (1 / 6227020800) * r + (1 / 479001600)
+    q = q * r + (1 / 39916800)
+    q = q * r + (1 / 3628800)
+    q = q * r + (1 / 362880)
+    q = q * r + (1 / 40320)
+    q = q * r + (1 / 5040)
+    q = q * r + (1 / 720)
+    q = q * r + (1 / 120)
+    q = q * r + (1 / 24)
+    q = q * r + (1 / 6)
+    q = q * r + (1 / 2)
+    bits = np.float64(shifted).view(np.int64)
+    s = np.int64((bits + np.int64(1023)) << np.int64(52)).view(np.float64)
+    return s, r + r * r * q
+
+
+def _scaled(x):
+    """`_scaled_32` or `_scaled_64` by the type of x; compiled code chooses when it is compiled."""
+    return _scaled_32(x) if isinstance(x, np.float32) else _scaled_64(x)
+
+
+@overload(_scaled, jit_options=JIT)
+def _scaled_for(x):
+    if x == types.float32:
+        return lambda x: _scaled_32(x)
+    return lambda x: _scaled_64(x)
+
+
+@scalar
+def tanh(x):
+    """tanh x = expm1(2x) / (expm1(2x) + 2), exact to 3 units in the last place also near 0; +-1 beyond +-20."""
+    limit = type(x)(20)
+    x = limit if x > limit else x
+    x = -limit if x < -limit else x
+    s, p = _scaled(x + x)
+    e = s * p + (s - type(x)(1))
+    return e / (e + type(x)(2))
+
+
+@scalar
+def sigmoid(x):
+    """1 / (1 + exp(-x))."""
+    s, p = _scaled(-x)
+    return type(x)(1) / (type(x)(1) + (s + s * p))
+
+
+@scalar
+def relu(x):
+    zero = type(x)(0)
+    return zero if x < zero else x
+
+
+@scalar
+def clip(x, limit):
+    """x clipped to [-limit, limit]."""
+    x = limit if x > limit else x
+    return -limit if x < -limit else x
+
+
+@scalar
+def relu6(x):
+    x = relu(x)
+    return type(x)(6) if x > type(x)(6) else x
+
+
+@scalar
+def elu(x):
+    e = type(x)(math.expm1(x if x < type(x)(0) else type(x)(0)))
+    return x if x > type(x)(0) else e
+
+
+@scalar
+def selu(x):
+    e = type(x)(1.6732632423543772) * elu(x if x < type(x)(0) else type(x)(0))
+    return type(x)(1.0507009873554805) * (x if x > type(x)(0) else e)
+
+
+@scalar
+def softplus(x):
+    """log(1 + exp(x)) = max(x, 0) + log1p(exp(-|x|))."""
+    return relu(x) + type(x)(math.log1p(math.exp(-abs(x))))
+
+
+@scalar
+def softsign(x):
+    return x / (type(x)(1) + abs(x))
+
+
+@scalar
+def silu(x):
+    return x * sigmoid(x)
+
+
+@scalar
+def exponential(x):
+    return type(x)(math.exp(x))
+
+
+@scalar
+def hard_sigmoid(x):
+    """Keras 1 and 2: clip(0.2 x + 0.5, 0, 1)."""
+    y = relu(type(x)(0.2) * x + type(x)(0.5))
+    return type(x)(1) if y > type(x)(1) else y
+
+
+@scalar
+def hard_sigmoid_keras3(x):
+    """Keras 3: relu6(x + 3) / 6."""
+    return relu6(x + type(x)(3)) / type(x)(6)
+
+
+@scalar
+def leaky_relu(x):
+    return x if x > type(x)(0) else type(x)(0.2) * x
+
+
+@scalar
+def cell(z_i, z_f, z_g, z_o, c):
+    """One unit of an LSTM with tanh and sigmoid and no options -> (c', h')."""
+    c = sigmoid(z_f) * c + sigmoid(z_i) * tanh(z_g)
+    return c, sigmoid(z_o) * tanh(c)
+
+
+@scalar
+def _mixed(x):
+    """The finaliser of SplitMix64: uint64 -> uint64, every bit depending on every bit (Steele et al. 2014)."""
+    x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return x ^ (x >> np.uint64(31))
+
+
+@scalar
+def uniform(seed, row, position):
+    """The number in [0, 1) that row `row` draws at step `position`: a function of its arguments alone (all uint64).
+
+    `uniform` in numpy_draw.py is its twin in plain Python.
+    """
+    golden = np.uint64(0x9E3779B97F4A7C15)
+    stream = _mixed(seed + golden * (row + np.uint64(1)))
+    bits = _mixed(stream + golden * (position + np.uint64(1)))
+    return np.float64(bits >> np.uint64(11)) * 2.0**-53

@@ -1,0 +1,208 @@
+"""The LSTM layer: weights in canonical layout, and the hyper-parameters that change the numbers.
+
+Canonical layout, the only one that the rest of the package knows: gates in the order i f g o (input, forget,
+candidate, output), `kernel (D, 4H)`, `recurrent_kernel (P, 4H)`, `bias (4H,)`, forget_bias folded into the bias.
+
+Sources: Hochreiter & Schmidhuber 1997; Sak et al. 2014 (projection, peepholes);
+tf.nn.rnn_cell.BasicLSTMCell and LSTMCell (TF 1.0 to 1.15); keras.layers.LSTM.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from fastlstm.errors import ArgumentError, WeightError
+from fastlstm.layers.activations import activation_named
+from fastlstm.layers.weights import weight
+
+CANONICAL_GATES = "ifgo"
+
+#: Column order of the four gates as each source stores them. g, j and c all name the candidate.
+GATE_ORDERS = {
+    "fastlstm": "ifgo",
+    "tensorflow1": "ijfo",  # BasicLSTMCell, LSTMCell, LSTMBlockCell
+    "keras": "ifco",  # Keras >= 2, BlockLSTMV2, cuDNN
+    "keras1": "icfo",  # Keras 1's twelve arrays, in the order they are written
+    "pytorch": "ifgo",
+    "onnx": "iofc",
+    "haste": "igfo",
+    "miopen": "ifoc",
+}
+
+
+def gate_columns(gate_order: str) -> tuple[int, ...]:
+    """Where each of the canonical gates i f g o stands in `gate_order`.  Raises ArgumentError."""
+    order = GATE_ORDERS.get(gate_order, gate_order).replace("j", "g").replace("c", "g")
+    if sorted(order) != sorted(CANONICAL_GATES):
+        raise ArgumentError(
+            f"gate_order {gate_order!r} is not an order of the four gates i, f, g (or j, or c) and o; "
+            f"TensorFlow 1 stores 'ijfo', Keras 'ifco', PyTorch 'ifgo'"
+        )
+    return tuple(order.index(gate) for gate in CANONICAL_GATES)
+
+
+def _positive(value: float | None, name: str, where: str) -> float | None:
+    if value is None:
+        return None
+    if not np.isfinite(value) or value <= 0:
+        raise ArgumentError(f"{where}: {name} is {value!r}; expected a number above 0, or None for no clipping")
+    return float(value)
+
+
+class LSTM:
+    """One LSTM layer (TF1's BasicLSTMCell and LSTMCell with all their options, Keras' LSTM).
+
+    kernel                (D, 4H)  input weights
+    recurrent_kernel      (P, 4H)  weights of the layer's own output h; P is H without a projection
+    bias                  (4H,)    zeros when None
+    gate_order            order of the four blocks of H columns: letters, or a key of GATE_ORDERS
+    forget_bias           added to the forget gate's bias (TF1 adds it at run time; Keras has it in the bias already)
+    activation            phi, of the candidate and of the cell state
+    recurrent_activation  sigma, of the gates i, f and o
+    peepholes             (w_i, w_f, w_o), each (H,), diagonal weights from the cell state; None for none
+    projection            (H, P); None for none
+    cell_clip             the new cell state is clipped to [-cell_clip, cell_clip]; None for no clipping
+    proj_clip             the same for the projected output
+    residual              the layer's output is x + h (ResidualWrapper); the state is untouched. Needs P == D
+    name                  for reports and errors
+
+    z = x kernel + h recurrent_kernel + bias;  c' = clip(sigma(z_f + w_f c) c + sigma(z_i + w_i c) phi(z_g));
+    m = sigma(z_o + w_o c') phi(c');  h' = m, or clip(m projection).
+
+    Raises WeightError if the arrays do not fit each other or are not finite, ArgumentError for the rest.
+    """
+
+    def __init__(
+        self,
+        kernel: ArrayLike,
+        recurrent_kernel: ArrayLike,
+        bias: ArrayLike | None = None,
+        *,
+        gate_order: str = CANONICAL_GATES,
+        forget_bias: float = 0.0,
+        activation: str | None = "tanh",
+        recurrent_activation: str | None = "sigmoid",
+        peepholes: Sequence[ArrayLike] | None = None,
+        projection: ArrayLike | None = None,
+        cell_clip: float | None = None,
+        proj_clip: float | None = None,
+        residual: bool = False,
+        name: str = "lstm",
+    ) -> None:
+        self.name = name
+        raw_recurrent = weight(recurrent_kernel, (None, None), name=f"{name}: recurrent_kernel", layout="(P, 4H)")
+        rows, columns = raw_recurrent.shape
+        if columns % 4:
+            raise WeightError(f"{name}: recurrent_kernel: {columns} columns; expected 4H, four gates of H columns each")
+        hidden = columns // 4
+        raw_kernel = weight(kernel, (None, 4 * hidden), name=f"{name}: kernel", layout="(D, 4H)")
+        raw_bias = np.zeros(4 * hidden, raw_kernel.dtype) if bias is None else bias
+        raw_bias = weight(raw_bias, (4 * hidden,), name=f"{name}: bias", layout="(4H,)")
+        if not np.isfinite(forget_bias):
+            raise ArgumentError(f"{name}: forget_bias is {forget_bias!r}; expected a finite number")
+
+        order = gate_columns(gate_order)
+        self.kernel = _reordered(raw_kernel, order)
+        self.recurrent_kernel = _reordered(raw_recurrent, order)
+        folded = _reordered(raw_bias, order).copy()
+        folded[hidden : 2 * hidden] += folded.dtype.type(forget_bias)
+        folded.flags.writeable = False
+        self.bias: NDArray[np.floating] = folded
+
+        self.projection: NDArray[np.floating] | None = None
+        if projection is not None:
+            self.projection = weight(projection, (hidden, rows), name=f"{name}: projection", layout="(H, P)")
+        elif rows != hidden:
+            raise WeightError(
+                f"{name}: recurrent_kernel has {rows} rows; expected H = {hidden}, "
+                f"or a projection of shape ({hidden}, {rows})"
+            )
+        self.peepholes: tuple[NDArray[np.floating], ...] | None = None
+        if peepholes is not None:
+            if len(peepholes) != 3:
+                raise WeightError(f"{name}: {len(peepholes)} peepholes; expected three, in the order i, f, o")
+            self.peepholes = tuple(
+                weight(w, (hidden,), name=f"{name}: peephole {gate}", layout="(H,)")
+                for gate, w in zip("ifo", peepholes, strict=True)
+            )
+        self.activation = activation_named(activation, where=f"{name}: activation")
+        self.recurrent_activation = activation_named(recurrent_activation, where=f"{name}: recurrent_activation")
+        self.cell_clip = _positive(cell_clip, "cell_clip", name)
+        self.proj_clip = _positive(proj_clip, "proj_clip", name)
+        if self.proj_clip is not None and self.projection is None:
+            raise ArgumentError(
+                f"{name}: proj_clip is {proj_clip} but there is no projection to clip; pass proj_clip=None"
+            )
+        self.residual = bool(residual)
+        if self.residual and self.output_size != self.input_size:
+            raise WeightError(
+                f"{name}: residual, but the input has {self.input_size} elements and the output {self.output_size}; "
+                f"a residual layer adds them"
+            )
+
+    @property
+    def input_size(self) -> int:
+        """D."""
+        return self.kernel.shape[0]
+
+    @property
+    def hidden_size(self) -> int:
+        """H, the size of the cell state c."""
+        return self.recurrent_kernel.shape[1] // 4
+
+    @property
+    def output_size(self) -> int:
+        """P, the size of h; H without a projection."""
+        return self.recurrent_kernel.shape[0]
+
+    def arrays(self) -> dict[str, NDArray[np.floating]]:
+        """The weights by plain name, in canonical layout."""
+        result = {"kernel": self.kernel, "recurrent_kernel": self.recurrent_kernel, "bias": self.bias}
+        if self.peepholes is not None:
+            result |= {f"peephole_{gate}": w for gate, w in zip("ifo", self.peepholes, strict=True)}
+        if self.projection is not None:
+            result["projection"] = self.projection
+        return result
+
+    def config(self) -> dict[str, Any]:
+        """Everything else, as JSON can hold it: with `arrays` enough to build the layer again to the last bit."""
+        return {
+            "activation": self.activation.label,
+            "recurrent_activation": self.recurrent_activation.label,
+            "cell_clip": self.cell_clip,
+            "proj_clip": self.proj_clip,
+            "residual": self.residual,
+            "name": self.name,
+        }
+
+    @classmethod
+    def from_arrays(cls, arrays: dict[str, NDArray[np.floating]], config: dict[str, Any]) -> LSTM:
+        """The inverse of `arrays` and `config`."""
+        peepholes = [arrays[f"peephole_{gate}"] for gate in "ifo"] if "peephole_i" in arrays else None
+        return cls(
+            arrays["kernel"],
+            arrays["recurrent_kernel"],
+            arrays["bias"],
+            peepholes=peepholes,
+            projection=arrays.get("projection"),
+            **config,
+        )
+
+    def __repr__(self) -> str:
+        extras = [f"projection={self.output_size}"] if self.projection is not None else []
+        extras += ["peepholes"] if self.peepholes is not None else []
+        extras += [f"{k}={v}" for k, v in (("cell_clip", self.cell_clip), ("proj_clip", self.proj_clip)) if v]
+        extras += ["residual"] if self.residual else []
+        return f"LSTM({', '.join([str(self.input_size), str(self.hidden_size), *extras])})"
+
+
+def _reordered(array: NDArray[np.floating], order: tuple[int, ...]) -> NDArray[np.floating]:
+    """`array` (..., 4H) with its four gate blocks taken in `order`; read-only."""
+    blocks = np.split(array, 4, axis=-1)
+    result = np.ascontiguousarray(np.concatenate([blocks[k] for k in order], axis=-1))
+    result.flags.writeable = False
+    return result

@@ -1,0 +1,205 @@
+"""load, read, inspect, save, extract: between files and models.
+
+The packages that read files, and the model with its compiled code, are imported inside the functions, so that
+`import fastlstm` needs nothing but NumPy.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import DTypeLike, NDArray
+
+from fastlstm.errors import ArgumentError, RecognitionError, WeightError
+
+if TYPE_CHECKING:
+    from fastlstm.formats.artefact import Artefact
+    from fastlstm.inspection import Inspection
+    from fastlstm.layers import Layer
+    from fastlstm.model import Model
+    from fastlstm.recognise import Report
+
+PathLike = str | os.PathLike[str]
+
+
+def load(
+    path: PathLike,
+    *,
+    scope: str | None = None,
+    device: str = "cpu",
+    dtype: DTypeLike | None = None,
+    weights: str | None = None,
+    threads: int = 1,
+    **overrides: Any,
+) -> Model:
+    """The trained LSTM in a file, ready to run.
+
+    path       a checkpoint (prefix, one of its files, or its folder), SavedModel, frozen .pb, .h5, .keras, .weights.h5,
+               or a file by `fastlstm.save`
+    scope      picks one LSTM where the file holds several; the error that asks for it lists them
+    device, dtype, weights, threads
+               as for `Model`; dtype None is the file's own: float64 where the LSTM's weights are float64, else float32
+    overrides  hyper-parameters that you know better than the file: forget_bias, cell_clip, proj_clip, activation,
+               recurrent_activation, residual, num_layers, embedding, one_hot, head, head_activation
+    ->         Model; `model.report` says how each hyper-parameter is known
+
+    Raises FormatError if the file is missing, damaged or of a format that fastlstm does not read, RecognitionError if
+    it cannot be told what it computes, WeightError if the weights do not fit each other or hold NaN, ArgumentError for
+    an override, scope, device ... that does not exist or does not apply, DeviceError.
+    """
+    from fastlstm.model import Model
+
+    layers, own_dtype, report = _read_model(path, scope, overrides)
+    wanted = own_dtype if dtype is None else dtype
+    return Model(layers, device=device, dtype=wanted, weights=weights, threads=threads, report=report)
+
+
+def read(path: PathLike) -> dict[str, NDArray[Any]]:
+    """Every variable in a file, by name, as the file has it: {name: array}.  Nothing is recognised or converted.
+
+    path  as for `load`
+    Raises FormatError.
+    """
+    from fastlstm.formats import read_variables
+
+    return dict(read_variables(path))
+
+
+def inspect(path: PathLike, *, scope: str | None = None) -> Inspection:
+    """What a file holds: its tensors, and which LSTM `load` makes of them.  `print` it.
+
+    path, scope  as for `load`
+    Raises FormatError. Where the LSTM is not recognised, `problem` of the Inspection says why.
+    """
+    from fastlstm.formats import open_artefact
+    from fastlstm.inspection import Inspection
+    from fastlstm.recognise import Report
+
+    artefact = open_artefact(path)
+    layers: Sequence[Layer] = ()
+    report, problem = Report(), None
+    try:
+        layers, _, report = _recognise(artefact, scope, {})
+    except (RecognitionError, WeightError) as error:
+        problem = str(error)
+    return Inspection(
+        path=artefact.path,
+        format=artefact.format,
+        files=_files(Path(path), artefact),
+        tensors=artefact.tensors.specs,
+        layers=tuple(layers),
+        report=report,
+        problem=problem,
+        notes=artefact.notes,
+    )
+
+
+def save(model: Model, path: PathLike) -> None:
+    """Write a model as a safetensors file that needs no TensorFlow; `load` reads it back to the last bit.
+
+    path  ends in .safetensors; an existing file is replaced when the new one is complete, and kept if that fails
+    Raises WriteError, ArgumentError for another ending.
+    """
+    if Path(path).suffix != ".safetensors":
+        raise ArgumentError(f"save: {os.fspath(path)!r} ends in {Path(path).suffix!r}; expected .safetensors")
+    _write_saved(path, model.layers, np.dtype(model.dtype).name, model.report)
+
+
+def extract(source: PathLike | Model, out: PathLike, *, scope: str | None = None, **overrides: Any) -> dict[str, Any]:
+    """Write the kernels and biases of an LSTM as NumPy arrays, in canonical layout.
+
+    source     a file, as for `load`, or a Model
+    out        *.npz: arrays "lstm_0/kernel" (D, 4H), "lstm_0/recurrent_kernel" (P, 4H), "lstm_0/bias" (4H,),
+               "dense_0/kernel" (D, V), "embedding/table" (V, D) ..., and "architecture", JSON text with all the rest;
+               *.safetensors: what `save` writes
+    scope, overrides
+               as for `load`
+    ->         {name: array}, under the names of the .npz
+
+    Gates are in the order i f g o, and the forget bias is in the bias. Raises ArgumentError for another ending of
+    `out`, WriteError, and whatever `load` raises.
+    """
+    from fastlstm.formats.npz import write_npz
+    from fastlstm.recognise.saved import describe
+
+    suffix = Path(out).suffix
+    if suffix not in {".npz", ".safetensors"}:
+        raise ArgumentError(f"extract: {os.fspath(out)!r} ends in {suffix!r}; expected .npz or .safetensors")
+    if isinstance(source, (str, os.PathLike)):
+        layers, dtype, report = _read_model(source, scope, overrides)
+    else:
+        if scope is not None or overrides:
+            named = ", ".join(["scope"] * (scope is not None) + [*overrides])
+            raise ArgumentError(
+                f"extract: {named} given with a Model; they say how to read a file, pass a path with them"
+            )
+        layers, dtype, report = source.layers, np.dtype(source.dtype).name, source.report
+    names = plain_names(layers)
+    arrays = {f"{name}/{k}": a for name, layer in zip(names, layers, strict=True) for k, a in layer.arrays().items()}
+    if suffix == ".safetensors":
+        _write_saved(out, layers, dtype, report)
+    else:
+        described = describe(layers, dtype, report)
+        for name, entry in zip(names, described["layers"], strict=True):
+            entry["arrays"] = name
+        write_npz(out, arrays | {"architecture": np.array(json.dumps(described))})
+    return arrays
+
+
+def plain_names(layers: Sequence[Layer]) -> list[str]:
+    """lstm_0, lstm_1, dense_0 ... for the layers; "embedding" and "one_hot" have no number, there being one at most."""
+    from fastlstm.layers import LSTM, Dense, Embedding
+
+    names = []
+    for k, layer in enumerate(layers):
+        number = sum(type(before) is type(layer) for before in layers[:k])
+        if isinstance(layer, (LSTM, Dense)):
+            names.append(f"{type(layer).__name__.lower()}_{number}")
+        else:
+            names.append("embedding" if isinstance(layer, Embedding) else "one_hot")
+    return names
+
+
+def _read_model(path: PathLike, scope: str | None, overrides: dict[str, Any]) -> tuple[Sequence[Layer], str, Report]:
+    from fastlstm.formats import open_artefact
+
+    return _recognise(open_artefact(path), scope, overrides)
+
+
+def _recognise(artefact: Artefact, scope: str | None, overrides: dict[str, Any]) -> tuple[Sequence[Layer], str, Report]:
+    """The layers in the artefact, the dtype that they run in, and the report."""
+    from fastlstm.layers import LSTM
+    from fastlstm.recognise import Report, recognise
+    from fastlstm.recognise.saved import saved_dtype
+
+    found = recognise(artefact, scope=scope, overrides=overrides)
+    if artefact.architecture is not None:
+        dtype = saved_dtype(artefact)
+    else:
+        kernels = [layer.kernel for layer in found.layers if isinstance(layer, LSTM)]
+        dtype = "float64" if any(kernel.dtype == np.float64 for kernel in kernels) else "float32"
+    return found.layers, dtype, Report(found.findings, [*artefact.notes, *found.notes])
+
+
+def _write_saved(path: PathLike, layers: Sequence[Layer], dtype: str, report: Report) -> None:
+    from fastlstm.formats.safetensors_file import ARCHITECTURE, write_safetensors
+    from fastlstm.recognise.saved import describe
+
+    arrays = {f"{k}/{name}": array for k, layer in enumerate(layers) for name, array in layer.arrays().items()}
+    write_safetensors(path, arrays, {ARCHITECTURE: json.dumps(describe(layers, dtype, report))})
+
+
+def _files(path: Path, artefact: Artefact) -> list[Path]:
+    """The files that an artefact consists of: itself, those in its folder, or those with a checkpoint's prefix."""
+    if path.is_dir() and not artefact.path.is_file():
+        path = artefact.path
+    if path.is_dir():
+        return sorted(file for file in path.rglob("*") if file.is_file())
+    prefix = artefact.path
+    parts = [file for ending in (".index", ".data-*", ".meta") for file in prefix.parent.glob(prefix.name + ending)]
+    return sorted({file for file in (prefix, path, *parts) if file.is_file()})

@@ -1,0 +1,272 @@
+"""Model: layers that fit together, on a device, with the calls that run them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, DTypeLike, NDArray
+
+from fastlstm import arguments, generation
+from fastlstm.errors import ArgumentError, DeviceError, ShapeError, WeightError
+from fastlstm.layers import LSTM, Dense, Embedding, Layer, OneHot
+from fastlstm.recognise.report import Report, table
+from fastlstm.sampling import Sampler
+from fastlstm.state import State, StateLike, state_of
+from fastlstm.stream import Stream
+
+DEVICES = ("cpu", "numpy")
+
+
+class Model:
+    """A chain of layers and the calls that run it.
+
+    layers   Embedding or OneHot (first only, or neither), then LSTM and Dense in any order, at least one LSTM
+    device   "cpu" (compiled by Numba when first run) or "numpy" (plain NumPy)
+    dtype    "float32" or "float64", of the weights, the state and the outputs; that of the LSTM weights when None
+    weights  storage of the weights; None and `dtype` are the same
+    threads  1
+    report   what is known of the hyper-parameters; `fastlstm.load` fills it in
+
+    Raises WeightError if the layers do not fit each other, ArgumentError, DeviceError. A model is not changed by
+    running it, and may be used from several threads at once.
+    """
+
+    def __init__(
+        self,
+        layers: Sequence[Layer],
+        *,
+        device: str = "cpu",
+        dtype: DTypeLike | None = None,
+        weights: str | None = None,
+        threads: int = 1,
+        report: Report | None = None,
+    ) -> None:
+        self.layers = tuple(layers)
+        self.device = _checked_device(device)
+        _check_chain(self.layers)
+        self._lstms = [layer for layer in self.layers if isinstance(layer, LSTM)]
+        self.dtype = _checked_dtype(dtype, self.layers)
+        if weights is not None and weights != self.dtype.name:
+            raise ArgumentError(
+                f"weights is {weights!r}; this version stores weights as the model's dtype, {self.dtype.name}"
+            )
+        if arguments.count(threads, name="threads") != 1:
+            raise ArgumentError(f"threads is {threads}; this version runs a model on one thread")
+        self.report = Report() if report is None else report
+
+    # What the model is.
+
+    @property
+    def takes_ids(self) -> bool:
+        """Whether the inputs are token ids: the first layer is an Embedding or OneHot."""
+        return isinstance(self.layers[0], Embedding | OneHot)
+
+    @property
+    def vocabulary_size(self) -> int:
+        """How many ids the model takes; 0 where it takes vectors."""
+        first = self.layers[0]
+        return first.vocabulary_size if isinstance(first, Embedding | OneHot) else 0
+
+    @property
+    def input_size(self) -> int:
+        """D, the elements of an input vector; where the model takes ids, of the vector they become."""
+        first = self.layers[0]
+        return first.output_size if isinstance(first, Embedding | OneHot) else first.input_size
+
+    @property
+    def output_size(self) -> int:
+        """V."""
+        return self.layers[-1].output_size
+
+    @property
+    def state_sizes(self) -> list[tuple[int, int]]:
+        """(c_size, h_size) of each LSTM layer."""
+        return [(layer.hidden_size, layer.output_size) for layer in self._lstms]
+
+    @cached_property
+    def backend(self) -> Any:
+        """What runs the model (a `backends.base.Backend`), made when first needed."""
+        if self.device == "numpy":
+            from fastlstm.backends.reference import ReferenceBackend
+
+            return ReferenceBackend(self.layers, self.dtype)
+        from fastlstm.backends.cpu import CpuBackend
+
+        return CpuBackend(self.layers, self.dtype)
+
+    def __str__(self) -> str:
+        rows = [
+            (layer.name, type(layer).__name__, repr(layer).partition("(")[2][:-1],
+             f"{sum(a.size for a in layer.arrays().values()):,}")
+            for layer in self.layers
+        ]  # fmt: skip
+        lines = table(("layer", "kind", "sizes", "weights"), rows)
+        return "\n".join([f"fastlstm.Model, {self.dtype.name}, on {self.device}", *lines])
+
+    def __repr__(self) -> str:
+        return f"Model([{', '.join(map(repr, self.layers))}], device={self.device!r}, dtype={self.dtype.name!r})"
+
+    # Running it.
+
+    def zero_state(self, batch_size: int = 1) -> State:
+        """The state before the first step, of `batch_size` rows."""
+        b = arguments.count(batch_size, name="batch_size")
+        return State([(np.zeros((b, c), self.dtype), np.zeros((b, h), self.dtype)) for c, h in self.state_sizes])
+
+    def step(self, x: ArrayLike, state: StateLike | None = None) -> tuple[NDArray[np.floating], State]:
+        """One time step.
+
+        x       (B, D)  inputs; (B,) ids where the model begins with an embedding or one-hot
+        state   in any form that State takes, not modified; zeros when None
+        ->      y (B, V), the new State
+        Without the axis B in x there is none in y. Raises ShapeError, ArgumentError.
+        """
+        xs, single = self.inputs(x, "B", name="x")
+        pairs = self.state_pairs(state, len(xs))
+        ys, after = self.backend.run(xs[:, None], pairs, np.ones(len(xs), np.int64))
+        return (ys[0, 0] if single else ys[:, 0]), State(after)
+
+    def run(
+        self, xs: ArrayLike, state: StateLike | None = None, lengths: ArrayLike | None = None
+    ) -> tuple[NDArray[np.floating], State]:
+        """A known sequence.
+
+        xs       (B, T, D)  inputs; (B, T) ids where the model begins with an embedding or one-hot
+        state    in any form that State takes, not modified; zeros when None
+        lengths  (B,)  valid steps of each row: past them outputs are zero and the state stays; all when None
+        ->       ys (B, T, V), the new State
+        Without the axis B in xs there is none in ys. Raises ShapeError, ArgumentError.
+        Source: tf.nn.dynamic_rnn, sequence_length.
+        """
+        checked, single = self.inputs(xs, "BT", name="xs")
+        batch, steps = checked.shape[:2]
+        pairs = self.state_pairs(state, batch)
+        limits = arguments.row_lengths(lengths, batch, steps)
+        if steps == 0:
+            ys, after = np.zeros((batch, 0, self.output_size), self.dtype), pairs
+        else:
+            ys, after = self.backend.run(checked, pairs, limits)
+        return (ys[0] if single else ys), State(after)
+
+    def generate(
+        self,
+        n: int,
+        prime: ArrayLike | None = None,
+        state: StateLike | None = None,
+        lengths: ArrayLike | None = None,
+        sample: Sampler | str | None = None,
+        feedback: Callable[[NDArray[np.floating]], ArrayLike] | None = None,
+        stop: int | Iterable[int] | None = None,
+        seed: int | None = None,
+    ) -> tuple[NDArray[Any], State]:
+        """Feed the model its own output, in one compiled call.
+
+        n         how many outputs
+        prime     (B, T, D), or (B, T) ids: run first; the first output is the prediction after its last element.
+                  None, for a model without ids, is one zero vector (for each row of `state`)
+        state     before the prime, not modified; zeros when None
+        lengths   (B,)  of ragged primes: row b uses prime[b, :lengths[b]] and free-runs after that
+        sample    how a token model chooses: "greedy" (None), or a Sampler
+        feedback  y (B, V) -> x (B, D), where the next input is not the output itself: called from Python at each step
+        stop      an id, or ids: a row that draws one repeats it to the end
+        seed      of a Sampler's random numbers; None is a new one each time. Row b's draws depend on seed, b and the
+                  number of the step alone, not on device or batch size
+        ->        outputs (B, n, V), or ids (B, n) int64 of a token model; the State before the last output is fed back.
+                  To go on: generate(m, prime=ys[:, -1:], state=state)
+        Without the axis B in prime there is none in the outputs. Raises ShapeError, ArgumentError.
+        """
+        return generation.generate(self, n, prime, state, lengths, sample, feedback, stop, seed)
+
+    def iterate(
+        self,
+        n: int,
+        prime: ArrayLike | None = None,
+        state: StateLike | None = None,
+        sample: Sampler | str | None = None,
+        stop: int | Iterable[int] | None = None,
+        seed: int | None = None,
+        chunk: int = 16,
+    ) -> Iterator[Any]:
+        """`generate` for one sequence, its outputs given out while it goes on: y (V,) arrays, or ids as int.
+
+        prime  (T, D), or (T,) ids
+        stop   ends the sequence; the id itself is given out
+        chunk  how many steps a compiled call makes
+        The outputs are those of `generate` with the same seed.
+        """
+        return generation.iterate(self, n, prime, state, sample, stop, seed, chunk)
+
+    def stream(self) -> Stream:
+        """One live sequence, with a state of its own and nothing to allocate or compile later."""
+        return Stream(self)
+
+    # Checks shared with Stream and generation.
+
+    def inputs(self, value: ArrayLike, axes: str, *, name: str) -> tuple[NDArray[Any], bool]:
+        """`value` as the backend takes it, with a batch axis, and whether it came without one."""
+        if self.takes_ids:
+            return arguments.token_ids(value, axes, self.vocabulary_size, name=name)
+        return arguments.vectors(value, axes, self.input_size, self.dtype, name=name)
+
+    def state_pairs(
+        self, value: StateLike | None, batch_size: int
+    ) -> list[tuple[NDArray[np.floating], NDArray[np.floating]]]:
+        """`value` as the backend takes it; zeros where None."""
+        state = self.zero_state(batch_size) if value is None else state_of(value)
+        if len(state) != len(self._lstms):
+            raise ShapeError(f"state: {len(state)} layers; expected {len(self._lstms)}: one (c, h) for each LSTM layer")
+        for k, (pair, sizes) in enumerate(zip(state, self.state_sizes, strict=True)):
+            for name, a, size in zip("ch", pair, sizes, strict=True):
+                if a.shape != (batch_size, size):
+                    raise ShapeError(
+                        f"state of layer {k} ({self._lstms[k].name}): {name} has shape {a.shape}; "
+                        f"expected ({batch_size}, {size}), rows of the batch x size"
+                    )
+        return [(c.astype(self.dtype), h.astype(self.dtype)) for c, h in state]
+
+
+def _checked_device(device: str) -> str:
+    if device == "cuda":
+        raise DeviceError("device 'cuda': this version has no CUDA backend; use device='cpu'")
+    if device not in DEVICES:
+        raise DeviceError(f"device {device!r} is not known; expected one of {', '.join(map(repr, DEVICES))}")
+    return device
+
+
+def _check_chain(layers: tuple[Layer, ...]) -> None:
+    """Raise WeightError unless each layer takes what the one before gives."""
+    for k, layer in enumerate(layers):
+        if not isinstance(layer, LSTM | Dense | Embedding | OneHot):
+            raise ArgumentError(f"layers[{k}] is {type(layer).__name__}; expected LSTM, Dense, Embedding or OneHot")
+        if k == 0:
+            continue
+        if isinstance(layer, Embedding | OneHot):
+            raise WeightError(f"layers[{k}], {layer!r}, takes ids; it can only be the first layer")
+        before = layers[k - 1]
+        if layer.input_size != before.output_size:
+            raise WeightError(
+                f"layers[{k}] ({layer.name}), {layer!r}, takes {layer.input_size} elements; "
+                f"layers[{k - 1}] ({before.name}), {before!r}, gives {before.output_size}"
+            )
+    if not any(isinstance(layer, LSTM) for layer in layers):
+        raise ArgumentError(f"a model needs at least one LSTM layer; got {[type(layer).__name__ for layer in layers]}")
+
+
+def _checked_dtype(dtype: DTypeLike | None, layers: tuple[Layer, ...]) -> np.dtype:
+    """The model's dtype. Raise WeightError where a weight would overflow in it."""
+    if dtype is None:
+        return np.result_type(*[layer.kernel.dtype for layer in layers if isinstance(layer, LSTM)])
+    try:
+        wanted = np.dtype(dtype)
+    except TypeError:
+        wanted = np.dtype(object)
+    if wanted not in (np.float32, np.float64):
+        raise ArgumentError(f"dtype is {dtype!r}; expected 'float32' or 'float64'")
+    for layer in layers:
+        for name, a in layer.arrays().items():
+            if wanted.itemsize < a.itemsize and np.abs(a).max() > np.finfo(wanted).max:
+                raise WeightError(f"{layer.name}: {name} has elements too large for {wanted}; use dtype='float64'")
+    return wanted

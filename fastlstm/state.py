@@ -1,0 +1,160 @@
+"""The state of a model's LSTM layers, in the three forms that people hold it in."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple, TypeAlias
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from fastlstm.errors import ArgumentError, FormatError, MissingFileError, ShapeError
+
+
+class LayerState(NamedTuple):
+    """One layer's state, in the order of TensorFlow's LSTMStateTuple.
+
+    c  (B, H)  cell state
+    h  (B, P)  hidden state, which is also the layer's output; P is H without a projection
+    """
+
+    c: NDArray[np.floating]
+    h: NDArray[np.floating]
+
+
+class State:
+    """The state of all LSTM layers: `state[k].c` and `state[k].h`.
+
+    layers  one (c, h) a layer, each (B, size); without a batch axis they become a batch of one
+    The arrays are taken as they are, not copied. Raises ShapeError.
+    """
+
+    def __init__(self, layers: Sequence[Sequence[ArrayLike]]) -> None:
+        self._layers = tuple(_layer_state(k, pair) for k, pair in enumerate(layers))
+        if not self._layers:
+            raise ShapeError("a State needs at least one layer's (c, h)")
+        sizes = {a.shape[0] for pair in self._layers for a in pair}
+        if len(sizes) > 1:
+            raise ShapeError(f"the layers' states have batches of {sorted(sizes)} rows; expected one size for all")
+
+    def __len__(self) -> int:
+        """L, the number of LSTM layers."""
+        return len(self._layers)
+
+    def __getitem__(self, k: int) -> LayerState:
+        return self._layers[k]
+
+    def __iter__(self) -> Iterator[LayerState]:
+        return iter(self._layers)
+
+    @property
+    def batch_size(self) -> int:
+        """B."""
+        return self._layers[0].c.shape[0]
+
+    @classmethod
+    def from_tuples(cls, pairs: Sequence[Sequence[ArrayLike]]) -> State:
+        """From LSTMStateTuples, or any sequence of (c, h) pairs: [(c, h), ...] or [[c, h], ...]."""
+        return cls(pairs)
+
+    @classmethod
+    def from_array(cls, array: ArrayLike) -> State:
+        """From one array (L, 2, B, H) with c at 0 and h at 1; (L, 2, H) is a batch of one."""
+        a = np.asarray(array)
+        if a.ndim not in (3, 4) or a.shape[1] != 2:
+            raise ShapeError(
+                f"a state array has shape {a.shape}; expected (L, 2, B, H) with c at [:, 0] and h at [:, 1]"
+            )
+        return cls([(pair[0], pair[1]) for pair in a])
+
+    def to_tuples(self) -> list[tuple[NDArray[np.floating], NDArray[np.floating]]]:
+        """[(c, h), ...], a copy."""
+        return [(c.copy(), h.copy()) for c, h in self._layers]
+
+    def to_array(self) -> NDArray[np.floating]:
+        """(L, 2, B, H), a copy.  Raises ShapeError where the layers' sizes differ (use `to_tuples`)."""
+        sizes = {a.shape[1] for pair in self._layers for a in pair}
+        if len(sizes) > 1:
+            raise ShapeError(
+                f"the states have sizes {[(c.shape[1], h.shape[1]) for c, h in self._layers]} (c, h), which do not fit "
+                f"one [L, 2, B, H] array; use to_tuples()"
+            )
+        return np.array([[c, h] for c, h in self._layers])
+
+    def copy(self) -> State:
+        return State(self.to_tuples())
+
+    def rows(self, index: Any) -> State:
+        """The state of some rows of the batch, a copy: index is an int, a slice, or an array of ints or bools."""
+        batch = np.arange(self.batch_size)
+        try:
+            chosen = np.atleast_1d(batch[index])
+        except (IndexError, TypeError) as error:
+            raise ArgumentError(f"rows({index!r}): the state has rows 0 to {self.batch_size - 1}: {error}") from None
+        return State([(c[chosen], h[chosen]) for c, h in self._layers])
+
+    def reset(self, rows: Any = None) -> None:
+        """Set the state to zero, in place: of all rows, or of some (as in `rows`)."""
+        chosen = slice(None) if rows is None else rows
+        try:
+            index = np.arange(self.batch_size)[chosen]
+        except (IndexError, TypeError) as error:
+            raise ArgumentError(
+                f"reset(rows={rows!r}): the state has rows 0 to {self.batch_size - 1}: {error}"
+            ) from None
+        for pair in self._layers:
+            for a in pair:
+                a[index] = 0
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write a .npz file with arrays "0/c", "0/h", "1/c" ...  Raises WriteError; a file already there stays then."""
+        from fastlstm.formats.npz import write_npz
+
+        write_npz(path, {f"{k}/{name}": a for k, pair in enumerate(self._layers) for name, a in pair._asdict().items()})
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> State:
+        """Read what `save` wrote, to the last bit.  Raises FormatError."""
+        try:
+            with np.load(path, allow_pickle=False) as file:
+                return cls([(file[f"{k}/c"], file[f"{k}/h"]) for k in range(len(file.files) // 2)])
+        except FileNotFoundError:
+            raise MissingFileError(f"{os.fspath(path)}: no such file; expected what State.save wrote") from None
+        except Exception as error:  # zipfile and NumPy raise many kinds on a damaged file
+            raise FormatError(f"{os.fspath(path)}: not a file that State.save wrote, or damaged: {error}") from error
+
+    def __repr__(self) -> str:
+        sizes = ", ".join(f"({c.shape[1]}, {h.shape[1]})" for c, h in self._layers)
+        return f"State(batch_size={self.batch_size}, sizes=[{sizes}])"
+
+
+#: What `Model` accepts as a state.
+StateLike: TypeAlias = "State | ArrayLike | Sequence[Sequence[ArrayLike]]"
+
+
+def state_of(value: StateLike) -> State:
+    """A State from any of the three forms."""
+    if isinstance(value, State):
+        return value
+    return State.from_array(value) if isinstance(value, np.ndarray) else State.from_tuples(value)  # type: ignore[arg-type]
+
+
+def _layer_state(k: int, pair: Sequence[ArrayLike]) -> LayerState:
+    try:
+        c, h = pair
+    except (TypeError, ValueError):
+        raise ShapeError(f"state of layer {k}: expected a pair (c, h), got {type(pair).__name__}") from None
+    arrays = []
+    for name, value in (("c", c), ("h", h)):
+        a = np.asarray(value)
+        if a.dtype.kind not in "fiu":
+            raise ShapeError(
+                f"state of layer {k}: {name} has elements of type {a.dtype}; expected floating-point numbers"
+            )
+        if a.ndim not in (1, 2):
+            raise ShapeError(
+                f"state of layer {k}: {name} has shape {a.shape}; expected (B, size), or (size,) for one row"
+            )
+        arrays.append(a if a.ndim == 2 else a[None])
+    return LayerState(*arrays)

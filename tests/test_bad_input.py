@@ -1,0 +1,206 @@
+"""Bad arguments: each a named error that says what it got and expected, raised before anything is changed.
+
+Bad files are in tests/formats, tests/recognise and tests/loading.
+"""
+
+import numpy as np
+import pytest
+
+import fastlstm
+from fastlstm import ArgumentError, DeviceError, FormatError, MissingFileError, ShapeError, State, WeightError
+from tests import models
+
+RNG = np.random.default_rng(0)
+VECTORS = fastlstm.Model(models.layers_of([models.lstm(RNG, 3, 4), models.lstm(RNG, 4, 6, projection=3)]))
+UNEVEN = fastlstm.Model(models.layers_of([models.lstm(RNG, 3, 4)]))
+IDS = fastlstm.Model(models.layers_of([models.one_hot(5), models.lstm(RNG, 5, 4), models.dense(RNG, 4, 5)]))
+GOOD = VECTORS.zero_state(2)
+
+
+def lstm(**options):
+    return fastlstm.LSTM(np.ones((3, 16)), np.ones((4, 16)), np.ones(16), **options)
+
+
+def with_nan(value):
+    a = np.ones((3, 16))
+    a[1, 7] = value
+    return a
+
+
+CASES = {
+    # input width and kind
+    "step width": (lambda: VECTORS.step(np.ones((2, 4))), ShapeError, r"x: shape \(2, 4\); expected \(B, 3\)"),
+    "run width": (lambda: VECTORS.run(np.ones((2, 5, 4))), ShapeError, r"xs: shape \(2, 5, 4\); expected \(B, T, 3\)"),
+    "run axes": (lambda: VECTORS.run(np.ones(3)), ShapeError, r"xs: shape \(3,\)"),
+    "empty batch": (lambda: VECTORS.step(np.ones((0, 3))), ShapeError, r"shape \(0, 3\)"),
+    "text": (lambda: VECTORS.step(["a", "b", "c"]), ShapeError, "elements of type <U1"),
+    "complex": (lambda: VECTORS.step(np.ones(3, complex)), ShapeError, "complex128"),
+    "ragged": (lambda: VECTORS.run([[1.0, 2.0, 3.0], [1.0]]), ShapeError, "xs: .*the same length"),
+    # ids
+    "id too large": (lambda: IDS.run([[0, 1], [2, 5]]), ArgumentError, r"id 5 at position \(1, 1\); expected 0 to 4"),
+    "id negative": (lambda: IDS.step(-1), ArgumentError, "id -1"),
+    "ids not integer": (lambda: IDS.run([0.0, 1.0]), ShapeError, "float64; expected integer ids"),
+    "ids axes": (lambda: IDS.step(np.zeros((2, 2), int)), ShapeError, r"x: shape \(2, 2\)"),
+    # state
+    "state layers": (lambda: VECTORS.step(np.ones(3), UNEVEN.zero_state()), ShapeError, "1 layers; expected 2"),
+    "state batch": (
+        lambda: VECTORS.step(np.ones((3, 3)), GOOD),
+        ShapeError,
+        r"c has shape \(2, 4\); expected \(3, 4\)",
+    ),
+    "state size": (
+        lambda: UNEVEN.step(np.ones(3), [(np.ones((1, 4)), np.ones((1, 5)))]),
+        ShapeError,
+        r"state of layer 0 \(lstm\): h has shape \(1, 5\); expected \(1, 4\)",
+    ),
+    "state array axes": (
+        lambda: UNEVEN.step(np.ones(3), np.ones((1, 3, 1, 4))),
+        ShapeError,
+        r"expected \(L, 2, B, H\)",
+    ),
+    "state pair": (lambda: State.from_tuples([(1, 2, 3)]), ShapeError, r"expected a pair \(c, h\)"),
+    "state nothing": (lambda: State([]), ShapeError, "at least one layer"),
+    "state kinds": (lambda: State([(["a"], ["b"])]), ShapeError, "elements of type"),
+    "state batches": (lambda: State([(np.ones((2, 3)), np.ones((1, 3)))]), ShapeError, r"\[1, 2\] rows"),
+    "state uneven to array": (lambda: GOOD.to_array(), ShapeError, r"use to_tuples\(\)"),
+    "state row": (lambda: GOOD.rows(2), ArgumentError, "rows 0 to 1"),
+    "reset row": (lambda: GOOD.copy().reset(rows=[5]), ArgumentError, "rows 0 to 1"),
+    "batch size": (lambda: VECTORS.zero_state(0), ArgumentError, "batch_size is 0; expected at least 1"),
+    # lengths
+    "lengths number": (lambda: VECTORS.run(np.ones((2, 5, 3)), lengths=[1]), ShapeError, "expected 2 integers"),
+    "lengths too long": (
+        lambda: VECTORS.run(np.ones((2, 5, 3)), lengths=[1, 6]),
+        ArgumentError,
+        "row 1 has 6; .* 0 to 5",
+    ),
+    "lengths negative": (lambda: VECTORS.run(np.ones((1, 5, 3)), lengths=[-1]), ArgumentError, "row 0 has -1"),
+    "lengths float": (lambda: VECTORS.run(np.ones((1, 5, 3)), lengths=[2.0]), ShapeError, "float64"),
+    "prime length 0": (lambda: VECTORS.generate(2, np.ones((1, 5, 3)), lengths=[0]), ArgumentError, "expected 1 to 5"),
+    # generate
+    "n 0": (lambda: VECTORS.generate(0), ArgumentError, "n is 0; expected at least 1"),
+    "n negative": (lambda: VECTORS.generate(-3), ArgumentError, "n is -3"),
+    "n float": (lambda: VECTORS.generate(2.5), ArgumentError, "n is 2.5; expected an integer"),
+    "no prime": (lambda: IDS.generate(5), ArgumentError, "prime is None; this model takes ids"),
+    "empty prime": (lambda: IDS.generate(5, []), ArgumentError, "prime has length 0"),
+    "empty vector prime": (lambda: VECTORS.generate(5, np.ones((0, 3))), ArgumentError, "prime has length 0"),
+    "cannot feed back": (
+        lambda: fastlstm.Model(models.layers_of([models.lstm(RNG, 3, 4)])).generate(5),
+        ShapeError,
+        "gives 4 elements and takes 3; pass feedback=",
+    ),
+    "feedback shape": (lambda: UNEVEN.generate(5, feedback=lambda y: y), ShapeError, r"\(1, 4\); expected \(1, 3\)"),
+    "feedback with ids": (lambda: IDS.generate(5, [1], feedback=lambda y: y), ArgumentError, "takes ids"),
+    "sample with vectors": (lambda: VECTORS.generate(5, sample="greedy"), ArgumentError, "one_hot=True"),
+    "sample": (lambda: IDS.generate(5, [1], sample="best"), ArgumentError, "'best'; expected 'greedy'"),
+    "stop": (lambda: IDS.generate(5, [1], stop=9), ArgumentError, "stop: id 9"),
+    "seed": (lambda: IDS.generate(5, [1], sample=fastlstm.Sampler(), seed=-1), ArgumentError, "seed is -1"),
+    "iterate batch": (lambda: IDS.iterate(5, [[1]]), ShapeError, "expected no batch axis"),
+    "temperature": (lambda: fastlstm.Sampler(-1.0), ArgumentError, "temperature is -1.0"),
+    "temperature nan": (lambda: fastlstm.Sampler(float("nan")), ArgumentError, "temperature is nan"),
+    "top_k": (lambda: fastlstm.Sampler(top_k=0), ArgumentError, "top_k is 0"),
+    "top_p": (lambda: fastlstm.Sampler(top_p=1.5), ArgumentError, "top_p is 1.5"),
+    # weights and layers
+    "nan weight": (
+        lambda: fastlstm.LSTM(with_nan(np.nan), np.ones((4, 16))),
+        WeightError,
+        r"kernel: 1 of 48 .* \(1, 7\)",
+    ),
+    "infinite weight": (lambda: fastlstm.Dense(with_nan(np.inf)), WeightError, "NaN or infinite"),
+    "kernel shape": (lambda: fastlstm.LSTM(np.ones((3, 12)), np.ones((4, 16))), WeightError, r"expected \(D, 4H\)"),
+    "not 4H": (lambda: fastlstm.LSTM(np.ones((3, 18)), np.ones((4, 18))), WeightError, "18 columns"),
+    "bias shape": (
+        lambda: fastlstm.LSTM(np.ones((3, 16)), np.ones((4, 16)), np.ones(4)),
+        WeightError,
+        r"bias: shape \(4,\)",
+    ),
+    "no projection": (lambda: fastlstm.LSTM(np.ones((3, 16)), np.ones((2, 16))), WeightError, "projection of shape"),
+    "peepholes": (lambda: lstm(peepholes=np.ones((2, 4))), WeightError, "2 peepholes; expected three"),
+    "gate order": (lambda: lstm(gate_order="ifgx"), ArgumentError, "'ifgx'"),
+    "activation": (lambda: lstm(activation="snake"), ArgumentError, "activation 'snake' .* tanh"),
+    "softmax inside": (lambda: lstm(activation="softmax"), ArgumentError, "softmax"),
+    "cell_clip": (lambda: lstm(cell_clip=-1.0), ArgumentError, "cell_clip is -1.0"),
+    "proj_clip": (lambda: lstm(proj_clip=1.0), ArgumentError, "no projection to clip"),
+    "forget_bias": (lambda: lstm(forget_bias=float("inf")), ArgumentError, "forget_bias is inf"),
+    "residual": (lambda: lstm(residual=True), WeightError, "3 elements and the output 4"),
+    "vocabulary": (lambda: fastlstm.OneHot(0), ArgumentError, "vocabulary_size is 0"),
+    "chain": (lambda: fastlstm.Model([lstm(), lstm()]), WeightError, r"takes 3 elements; layers\[0\] .* gives 4"),
+    "ids inside": (lambda: fastlstm.Model([lstm(), fastlstm.OneHot(4)]), WeightError, "only be the first"),
+    "no lstm": (lambda: fastlstm.Model([fastlstm.Dense(np.ones((3, 2)))]), ArgumentError, "at least one LSTM"),
+    "no layers": (lambda: fastlstm.Model([]), ArgumentError, "at least one LSTM"),
+    "not a layer": (lambda: fastlstm.Model([np.ones(3)]), ArgumentError, "ndarray; expected LSTM"),
+    "too large for float32": (
+        lambda: fastlstm.Model([fastlstm.LSTM(np.full((3, 16), 1e300), np.ones((4, 16)))], dtype="float32"),
+        WeightError,
+        "too large for float32",
+    ),
+    # model
+    "cuda": (lambda: fastlstm.Model([lstm()], device="cuda"), DeviceError, "no CUDA"),
+    "device": (lambda: fastlstm.Model([lstm()], device="tpu"), DeviceError, "'cpu', 'numpy'"),
+    "dtype": (lambda: fastlstm.Model([lstm()], dtype="float16"), ArgumentError, "'float16'; expected 'float32'"),
+    "dtype nonsense": (lambda: fastlstm.Model([lstm()], dtype="wide"), ArgumentError, "'wide'"),
+    "weights": (lambda: fastlstm.Model([lstm()], weights="int8"), ArgumentError, "'int8'"),
+    "threads": (lambda: fastlstm.Model([lstm()], threads=2), ArgumentError, "threads is 2"),
+    "threads 0": (lambda: fastlstm.Model([lstm()], threads=0), ArgumentError, "threads is 0"),
+}
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_says_what_is_wrong(case):
+    call, error, message = CASES[case]
+    with pytest.raises(error, match=message) as caught:
+        call()
+    assert isinstance(caught.value, fastlstm.FastLSTMError)
+
+
+STREAM_CASES = {
+    "width": (VECTORS, np.ones(4), ShapeError, r"shape \(4,\); expected numbers of shape \(3,\)"),
+    "batch": (VECTORS, np.ones((1, 3)), ShapeError, r"shape \(1, 3\)"),
+    "text": (VECTORS, ["a", "b", "c"], ShapeError, "<U1"),
+    "id": (IDS, 5, ArgumentError, "id 5"),
+    "negative id": (IDS, -1, ArgumentError, "id -1"),
+    "id kind": (IDS, 1.0, ShapeError, "float64"),
+    "two ids": (IDS, [1, 2], ShapeError, r"shape \(2,\)"),
+}
+
+
+@pytest.mark.parametrize("case", STREAM_CASES)
+def test_a_stream_keeps_its_state(case):
+    model, x, error, message = STREAM_CASES[case]
+    stream = model.stream()
+    stream.step(np.ones(3) if model is VECTORS else 1)
+    before = stream.state
+    with pytest.raises(error, match=message):
+        stream.step(x)
+    with pytest.raises(ShapeError):
+        stream.process(np.ones((2, 5, 3)))
+    with pytest.raises(ShapeError):
+        stream.state = UNEVEN.zero_state(3)
+    for one, other in zip(stream.state, before, strict=True):
+        np.testing.assert_array_equal(one.c, other.c)
+        np.testing.assert_array_equal(one.h, other.h)
+
+
+def test_weights_are_the_models_own():
+    kernel = np.ones((3, 16))
+    layer = fastlstm.LSTM(kernel, np.ones((4, 16)))
+    kernel[:] = np.nan
+    assert np.isfinite(layer.kernel).all()
+    with pytest.raises(ValueError, match="read-only"):
+        layer.kernel[0, 0] = 1
+
+
+def test_state_files(tmp_path):
+    path = tmp_path / "state.npz"
+    GOOD.save(path)
+    loaded = State.load(path)
+    for one, other in zip(GOOD, loaded, strict=True):
+        np.testing.assert_array_equal(one.c, other.c)
+    with pytest.raises(MissingFileError, match="no such file"):
+        State.load(tmp_path / "none.npz")
+    whole = path.read_bytes()
+    for size in range(0, len(whole), 7):
+        path.write_bytes(whole[:size])
+        with pytest.raises(FormatError, match="damaged"):
+            State.load(path)
+    with pytest.raises(fastlstm.WriteError):
+        GOOD.save(tmp_path / "no" / "such" / "folder" / "state.npz")

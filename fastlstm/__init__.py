@@ -22,7 +22,6 @@ from fastlstm.errors import (
     WriteError,
 )
 from fastlstm.layers import LSTM, Dense, Embedding, OneHot
-
 from fastlstm.loading import extract, inspect, load, read, save
 from fastlstm.model import Model
 from fastlstm.sampling import Sampler

@@ -33,7 +33,7 @@ def _array(value: Any, name: str) -> NDArray[Any]:
     try:
         return np.asarray(value)
     except ValueError:
-        raise ShapeError(f"{name}: a sequence whose rows have not the same length; pad them, and pass lengths=") from None
+        raise ShapeError(f"{name}: rows that have not the same length; pad them, and pass lengths=") from None
 
 
 def _shape(axes: str, size: int) -> str:

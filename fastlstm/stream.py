@@ -28,6 +28,7 @@ class Stream:
         self._advance, self._input, self._tokens, self._output = (
             session.advance, session.input, session.tokens, session.output,
         )  # fmt: skip
+        self._dtype = model.dtype
         self._shape = None if self._input is None else self._input.shape
 
     def step(self, x: ArrayLike | int) -> NDArray[np.floating]:
@@ -40,12 +41,18 @@ class Stream:
         if self._input is None:
             self._tokens[0] = self._token(x)
         else:
-            x = np.asarray(x)
-            if x.shape != self._shape or x.dtype.kind not in "fiub":
-                raise ShapeError(f"x: {x.dtype} of shape {x.shape}; expected numbers of shape {self._shape}")
+            if type(x) is not np.ndarray or x.dtype is not self._dtype or x.shape != self._shape:
+                x = self._vector(x)
             self._input[:] = x
         self._advance()
         return self._output
+
+    def _vector(self, x: ArrayLike) -> NDArray[np.floating]:
+        """x in the model's dtype, checked: what `step` need not do for an array that is just so."""
+        vector, single = arguments.vectors(x, "B", self._model.input_size, self._dtype, name="x")
+        if not single:
+            raise ShapeError(f"x: shape {np.shape(x)}; a stream is one sequence, expected shape {self._shape}")
+        return vector[0]
 
     def _token(self, x: ArrayLike | int) -> int:
         size = self._model.vocabulary_size

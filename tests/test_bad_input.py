@@ -153,7 +153,7 @@ def test_says_what_is_wrong(case):
 
 
 STREAM_CASES = {
-    "width": (VECTORS, np.ones(4), ShapeError, r"shape \(4,\); expected numbers of shape \(3,\)"),
+    "width": (VECTORS, np.ones(4), ShapeError, r"x: shape \(4,\); expected \(B, 3\)"),
     "batch": (VECTORS, np.ones((1, 3)), ShapeError, r"shape \(1, 3\)"),
     "text": (VECTORS, ["a", "b", "c"], ShapeError, "<U1"),
     "id": (IDS, 5, ArgumentError, "id 5"),

@@ -9,8 +9,7 @@ import pytest
 
 PACKAGE = Path(__file__).parents[1] / "fastlstm"
 
-# From the ground up. A file may import from its own floor's folder and from the floors below; `imports` are the packages
-# from outside the standard library that its room may use.
+# From the ground up. A file may import from its own floor and from those below.
 FLOORS = [
     ["errors"],
     ["layers", "sampling"],

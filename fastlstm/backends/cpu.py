@@ -43,7 +43,11 @@ class CpuSession(_Buffers):
         row = self.arena[0]
         self.input = None if plan.input is None else row[plan.input]
         self.output = row[plan.output]
-        self.advance = partial(cpu_loops.advance, *self.arguments)
+        program, weights, arena, tokens, rows = (a.ctypes.data for a in self.arguments)
+        sizes = len(plan.program), plan.weights.size, plan.row_size
+        self._table = np.array([program, sizes[0], weights, sizes[1], arena, sizes[2], tokens, rows], np.int64)
+        step = cpu_loops.step_32 if plan.weights.dtype == np.float32 else cpu_loops.step_64
+        self.advance = partial(step, self._table.ctypes.data)
         self.advance()  # compiles, or loads from the disk cache, before the stream's first real step
         self.arena[:] = 0
 

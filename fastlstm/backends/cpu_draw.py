@@ -48,7 +48,7 @@ def draw(y, probabilities, temperature, top_k, top_p, chance, order, mass):
 
 @compiled
 def _keep_top(mass, total, top_k, top_p, order):
-    """order[:kept] = the indices of the largest masses, largest first -> (kept, their sum). By a heap's top, kept times."""
+    """order[:kept] = the indices of the largest masses, the largest first -> (kept, their sum). By a heap."""
     n = mass.size
     for j in range(n):
         order[j] = j

@@ -9,37 +9,12 @@ from __future__ import annotations
 import math
 
 import numpy as np
+from numba import carray, types
+from numba.extending import intrinsic
 
+from fastlstm.backends import plan as p
 from fastlstm.backends import scalar as s
 from fastlstm.backends.cpu_draw import draw, largest
-from fastlstm.backends.plan import (
-    ACTIVATION,
-    BIAS,
-    CELL_CLIP,
-    DENSE,
-    GATES,
-    GATHER,
-    HIDDEN,
-    IN,
-    KERNEL,
-    LSTM_CELL,
-    NONE,
-    ONE_HOT,
-    OP,
-    OUT,
-    PEEPHOLES,
-    PROJ_CLIP,
-    PROJECTION,
-    RECURRENT,
-    RECURRENT_ACTIVATION,
-    RESIDUAL,
-    SCRATCH,
-    SOURCE,
-    TABLE,
-    TARGET,
-    C,
-    H,
-)  # fmt: skip
 from fastlstm.backends.scalar import compiled
 from fastlstm.layers import Activation
 
@@ -152,30 +127,30 @@ def _clip(x, limit):
 @compiled
 def _lstm(op, weights, row, token):
     """One LSTM layer, one time step, one batch row. z are the gates' sums, in four stretches i f g o."""
-    hidden, out = op[HIDDEN], op[OUT]
-    c, h = row[op[C] : op[C] + hidden], row[op[H] : op[H] + out]
-    z = row[op[GATES] : op[GATES] + 4 * hidden]
+    hidden, out = op[p.HIDDEN], op[p.OUT]
+    c, h = row[op[p.C] : op[p.C] + hidden], row[op[p.H] : op[p.H] + out]
+    z = row[op[p.GATES] : op[p.GATES] + 4 * hidden]
 
-    first = op[BIAS] if op[TABLE] == NONE else op[TABLE] + token * 4 * hidden
+    first = op[p.BIAS] if op[p.TABLE] == p.NONE else op[p.TABLE] + token * 4 * hidden
     z[:] = weights[first : first + 4 * hidden]
-    if op[TABLE] == NONE:
-        _add_product(z, row[op[SOURCE] : op[SOURCE] + op[IN]], weights, op[KERNEL])
-    _add_product(z, h, weights, op[RECURRENT])
+    if op[p.TABLE] == p.NONE:
+        _add_product(z, row[op[p.SOURCE] : op[p.SOURCE] + op[p.IN]], weights, op[p.KERNEL])
+    _add_product(z, h, weights, op[p.RECURRENT])
 
-    m = h if op[PROJECTION] == NONE else row[op[SCRATCH] : op[SCRATCH] + hidden]
-    plain = op[ACTIVATION] == TANH and op[RECURRENT_ACTIVATION] == SIGMOID
-    if plain and op[PEEPHOLES] == NONE and op[CELL_CLIP] == NONE:
+    m = h if op[p.PROJECTION] == p.NONE else row[op[p.SCRATCH] : op[p.SCRATCH] + hidden]
+    plain = op[p.ACTIVATION] == TANH and op[p.RECURRENT_ACTIVATION] == SIGMOID
+    if plain and op[p.PEEPHOLES] == p.NONE and op[p.CELL_CLIP] == p.NONE:
         _plain_cell(z, c, m)
     else:
         _optioned_cell(op, weights, z, c, m)
 
-    if op[PROJECTION] != NONE:
+    if op[p.PROJECTION] != p.NONE:
         h[:] = 0
-        _add_product(h, m, weights, op[PROJECTION])
-        if op[PROJ_CLIP] != NONE:
-            _clip(h, weights[op[PROJ_CLIP]])
-    if op[RESIDUAL] == 1:
-        x, y = row[op[SOURCE] : op[SOURCE] + out], row[op[TARGET] : op[TARGET] + out]
+        _add_product(h, m, weights, op[p.PROJECTION])
+        if op[p.PROJ_CLIP] != p.NONE:
+            _clip(h, weights[op[p.PROJ_CLIP]])
+    if op[p.RESIDUAL] == 1:
+        x, y = row[op[p.SOURCE] : op[p.SOURCE] + out], row[op[p.TARGET] : op[p.TARGET] + out]
         for j in range(out):
             y[j] = x[j] + h[j]
 
@@ -194,53 +169,87 @@ def _plain_cell(z, c, m):
 @compiled
 def _optioned_cell(op, weights, z, c, m):
     """The cell's equations with any activations, peepholes and clip, a pass for each term."""
-    hidden, peepholes = c.size, op[PEEPHOLES]
+    hidden, peepholes = c.size, op[p.PEEPHOLES]
     z_i, z_f, z_g, z_o = z[:hidden], z[hidden : 2 * hidden], z[2 * hidden : 3 * hidden], z[3 * hidden : 4 * hidden]
-    if peepholes != NONE:  # i and f look at the old cell state
+    if peepholes != p.NONE:  # i and f look at the old cell state
         _add_scaled(z_i, weights[peepholes : peepholes + hidden], c)
         _add_scaled(z_f, weights[peepholes + hidden : peepholes + 2 * hidden], c)
-    _activate(op[RECURRENT_ACTIVATION], z[: 2 * hidden])
-    _activate(op[ACTIVATION], z_g)
+    _activate(op[p.RECURRENT_ACTIVATION], z[: 2 * hidden])
+    _activate(op[p.ACTIVATION], z_g)
     for j in range(hidden):
         c[j] = z_f[j] * c[j] + z_i[j] * z_g[j]
-    if op[CELL_CLIP] != NONE:
-        _clip(c, weights[op[CELL_CLIP]])
-    if peepholes != NONE:  # o looks at the new one, clipped
+    if op[p.CELL_CLIP] != p.NONE:
+        _clip(c, weights[op[p.CELL_CLIP]])
+    if peepholes != p.NONE:  # o looks at the new one, clipped
         _add_scaled(z_o, weights[peepholes + 2 * hidden : peepholes + 3 * hidden], c)
-    _activate(op[RECURRENT_ACTIVATION], z_o)
+    _activate(op[p.RECURRENT_ACTIVATION], z_o)
     z_g[:] = c
-    _activate(op[ACTIVATION], z_g)
+    _activate(op[p.ACTIVATION], z_g)
     for j in range(hidden):
         m[j] = z_o[j] * z_g[j]
 
 
 @compiled
 def _dense(op, weights, row):
-    y = row[op[TARGET] : op[TARGET] + op[OUT]]
-    y[:] = weights[op[BIAS] : op[BIAS] + op[OUT]]
-    _add_product(y, row[op[SOURCE] : op[SOURCE] + op[IN]], weights, op[KERNEL])
-    _activate(op[ACTIVATION], y)
+    y = row[op[p.TARGET] : op[p.TARGET] + op[p.OUT]]
+    y[:] = weights[op[p.BIAS] : op[p.BIAS] + op[p.OUT]]
+    _add_product(y, row[op[p.SOURCE] : op[p.SOURCE] + op[p.IN]], weights, op[p.KERNEL])
+    _activate(op[p.ACTIVATION], y)
 
 
 @compiled
 def advance(program, weights, arena, tokens, rows):
-    """One time step of the batch rows `rows`: inputs are in the arena, or ids in tokens (B,). What `Stream.step` calls."""
+    """One time step of the batch rows `rows`: inputs are in the arena, or ids in tokens (B,)."""
     for k in range(program.shape[0]):
         op = program[k]
         for r in range(rows.size):
             row, token = arena[rows[r]], tokens[rows[r]]
-            if op[OP] == LSTM_CELL:
+            if op[p.OP] == p.LSTM_CELL:
                 _lstm(op, weights, row, token)
-            elif op[OP] == DENSE:
+            elif op[p.OP] == p.DENSE:
                 _dense(op, weights, row)
             else:
-                y = row[op[TARGET] : op[TARGET] + op[OUT]]
-                if op[OP] == GATHER:
-                    at = op[TABLE] + token * op[OUT]
-                    y[:] = weights[at : at + op[OUT]]
-                elif op[OP] == ONE_HOT:
+                y = row[op[p.TARGET] : op[p.TARGET] + op[p.OUT]]
+                if op[p.OP] == p.GATHER:
+                    at = op[p.TABLE] + token * op[p.OUT]
+                    y[:] = weights[at : at + op[p.OUT]]
+                elif op[p.OP] == p.ONE_HOT:
                     y[:] = 0
                     y[token] = 1
+
+
+@intrinsic
+def _pointer(typing_context, address):
+    """An int64 address -> a pointer, for `carray`."""
+
+    def generate_code(context, builder, signature, arguments):
+        return builder.inttoptr(arguments[0], context.get_value_type(types.voidptr))
+
+    return types.voidptr(types.int64), generate_code
+
+
+@compiled
+def _step(table, dtype):
+    """`advance` for an arena of one row, all its arrays found through a table of 8 integers.
+
+    table  address of: program's address and operations, weights' address and size, arena's address and row size,
+           tokens' and rows' address. Numba allocates something for each array that a call passes, and spends 0.1 us
+    """
+    t = carray(_pointer(table), 8, np.int64)
+    program = carray(_pointer(t[0]), (t[1], p.COLUMNS), np.int64)
+    weights = carray(_pointer(t[2]), t[3], dtype)
+    arena, tokens = carray(_pointer(t[4]), (1, t[5]), dtype), carray(_pointer(t[6]), 1, np.int64)
+    advance(program, weights, arena, tokens, carray(_pointer(t[7]), 1, np.int64))
+
+
+@compiled
+def step_32(table):
+    _step(table, np.float32)
+
+
+@compiled
+def step_64(table):
+    _step(table, np.float64)
 
 
 @compiled
@@ -253,7 +262,7 @@ def run(program, weights, arena, tokens, rows, xs, ids, lengths, source, target,
             if t < lengths[b]:
                 rows[count] = b
                 count += 1
-                if source == NONE:
+                if source == p.NONE:
                     tokens[b] = ids[b, t]
                 else:
                     arena[b, source : source + xs.shape[2]] = xs[b, t]
@@ -277,9 +286,9 @@ def generate(program, weights, arena, tokens, rows, xs, ids, lengths, source, ta
     stop (S,)                   a row that draws one of these repeats it and takes part no more
     order (V,) int64, mass (V,) float64: scratch
     """
-    batch, steps = ids.shape if source == NONE else xs.shape[:2]
+    batch, steps = ids.shape if source == p.NONE else xs.shape[:2]
     outputs = mass.size
-    n = drawn.shape[1] if source == NONE else ys.shape[1]
+    n = drawn.shape[1] if source == p.NONE else ys.shape[1]
     for t in range(steps + n - 1):
         count = 0
         for b in range(batch):
@@ -289,11 +298,11 @@ def generate(program, weights, arena, tokens, rows, xs, ids, lengths, source, ta
             rows[count] = b
             count += 1
             if at < lengths[b]:
-                if source == NONE:
+                if source == p.NONE:
                     tokens[b] = ids[b, at]
                 else:
                     arena[b, source : source + xs.shape[2]] = xs[b, at]
-            elif source != NONE:
+            elif source != p.NONE:
                 arena[b, source : source + outputs] = arena[b, target : target + outputs]
         if count == 0 and t >= steps:
             break  # every row has drawn its stop
@@ -304,7 +313,7 @@ def generate(program, weights, arena, tokens, rows, xs, ids, lengths, source, ta
         for r in range(count):
             b = rows[r]
             y = arena[b, target : target + outputs]
-            if source != NONE:
+            if source != p.NONE:
                 ys[b, k] = y
                 continue
             if greedy:

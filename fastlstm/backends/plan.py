@@ -52,7 +52,7 @@ class Plan:
     """The program and what surrounds it.
 
     program          (operations, COLUMNS) int64
-    weights          (N,) the model's dtype, 64-byte aligned, read-only
+    weights          (N,) the model's dtype, 64-byte aligned, never written again
     row_size         elements of an arena row, a multiple of 64 bytes
     input            where a step's input vector goes in an arena row; None where the model takes ids
     output           where a step's output lies in an arena row
@@ -124,7 +124,6 @@ class _Lowering:
         weights = aligned(self.space.size, self.dtype)
         for start, piece in self.pieces:
             weights[start : start + piece.size] = piece.ravel()
-        weights.flags.writeable = False
         return Plan(
             np.stack(self.rows), weights, self.arena.size, entry, slice(source, source + size), tuple(self.states)
         )

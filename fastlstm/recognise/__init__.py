@@ -1,0 +1,41 @@
+"""From what a file holds to layers: names, graphs and configurations in, layers and a report out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from fastlstm.errors import WeightError
+from fastlstm.recognise.findings import Finding, Recognised
+from fastlstm.recognise.overrides import Book
+from fastlstm.recognise.report import Report
+
+if TYPE_CHECKING:
+    from fastlstm.formats.artefact import Artefact
+
+__all__ = ["Book", "Finding", "Recognised", "Report", "recognise"]
+
+
+def recognise(
+    artefact: Artefact, *, scope: str | None = None, overrides: Mapping[str, Any] | None = None
+) -> Recognised:
+    """The LSTM that `artefact` holds.
+
+    scope      picks one where the artefact holds several
+    overrides  hyper-parameters that the caller knows better, by name: see KNOWN_OVERRIDES
+    Raises RecognitionError if it cannot be told what the file computes, ArgumentError for an override that does not
+    exist or does not apply, WeightError for weights that do not fit each other.
+    """
+    book = Book(overrides or {})
+    if artefact.architecture is not None:
+        from fastlstm.recognise.saved import recognise_saved as recogniser
+    elif artefact.keras is not None:
+        from fastlstm.recognise.keras_config import recognise_keras as recogniser
+    else:
+        from fastlstm.recognise.tensorflow1 import recognise_tensorflow1 as recogniser
+    try:
+        return recogniser(artefact, scope=scope, book=book)
+    except WeightError as error:
+        if str(artefact.path) in str(error):
+            raise
+        raise WeightError(f"{artefact.path}: {error}") from error

@@ -17,7 +17,7 @@ FLOORS = [
     ["recognise"],
     ["arguments", "state"],
     ["generation", "model", "stream"],
-    ["inspection", "loading"],
+    ["inspection", "loading", "terminal"],
     ["__init__"],
     ["demo"],
     ["cli"],

@@ -2,6 +2,7 @@
 
 Runs on Python 3.6 (TensorFlow 1.0) to 3.11 (Keras 3) and needs NumPy only.
 """
+
 import json
 import os
 import shutil
@@ -19,9 +20,20 @@ def rng_for(case):
 
 
 def lstm(name, input_size, hidden, projection=None, **changed):
-    layer = dict(type="LSTM", input=input_size, hidden=hidden, projection=projection, forget_bias=1.0, cell_clip=None,
-                 proj_clip=None, activation="tanh", recurrent_activation="sigmoid", peepholes=False, residual=False,
-                 name=name)
+    layer = dict(
+        type="LSTM",
+        input=input_size,
+        hidden=hidden,
+        projection=projection,
+        forget_bias=1.0,
+        cell_clip=None,
+        proj_clip=None,
+        activation="tanh",
+        recurrent_activation="sigmoid",
+        peepholes=False,
+        residual=False,
+        name=name,
+    )
     assert set(changed) <= set(layer), changed
     return dict(layer, **changed)
 

@@ -7,6 +7,7 @@ Every weight, biases too, is drawn from normal(0, scale) by a generator seeded w
 forget bias when it runs, so forget_bias is 0 in expect.json; hard_sigmoid is clip(0.2 x + 0.5, 0, 1) in keras2 and
 tf_keras, and relu6(x + 3) / 6 in keras3. A case returns a model; its layers' configuration makes expect.json.
 """
+
 import os
 import sys
 
@@ -17,19 +18,27 @@ from fixtures_common import B, T, dense, embedding, fresh_folder, lstm, rng_for,
 
 def load_keras(era):
     import tensorflow as tf
+
     if era == "keras2":
         return tf.keras, tf.__version__
     import keras
     import tf_keras
+
     return (keras if era == "keras3" else tf_keras), tf.__version__
 
 
 def sequential(keras):
     """Embedding, LSTM, Dropout, LSTM, softmax at every step, with Keras' default activations."""
     L = keras.layers
-    return keras.Sequential([
-        L.Embedding(11, 8), L.LSTM(12, return_sequences=True), L.Dropout(0.3), L.LSTM(10, return_sequences=True),
-        L.TimeDistributed(L.Dense(11, activation="softmax"))])
+    return keras.Sequential(
+        [
+            L.Embedding(11, 8),
+            L.LSTM(12, return_sequences=True),
+            L.Dropout(0.3),
+            L.LSTM(10, return_sequences=True),
+            L.TimeDistributed(L.Dense(11, activation="softmax")),
+        ]
+    )
 
 
 def last_step(keras):
@@ -56,9 +65,16 @@ def float64(keras):
 
 BOTH = {"keras2": ["model.h5"], "tf_keras": ["model.h5", "model.keras"], "keras3": ["model.h5", "model.keras"]}
 CASES = {  # build, shape of the input, scale of the weights, files written in each era
-    "sequential": (sequential, (B, T), 0.4, {"keras2": ["model.h5", "weights.h5"],
-                                             "tf_keras": ["model.h5", "weights.h5", "model.keras", "model.weights.h5"],
-                                             "keras3": ["model.h5", "model.keras", "model.weights.h5"]}),
+    "sequential": (
+        sequential,
+        (B, T),
+        0.4,
+        {
+            "keras2": ["model.h5", "weights.h5"],
+            "tf_keras": ["model.h5", "weights.h5", "model.keras", "model.weights.h5"],
+            "keras3": ["model.h5", "model.keras", "model.weights.h5"],
+        },
+    ),
     "last_step": (last_step, (B, T, 3), 0.15, BOTH),
     "functional_no_bias": (functional_no_bias, (1, T, 5), 0.4, BOTH),
     "hard_sigmoid": (hard_sigmoid, (1, T, 4), 0.7, {"tf_keras": BOTH["tf_keras"], "keras3": BOTH["keras3"]}),
@@ -120,10 +136,20 @@ def expected(model):
         if config.get("layer"):  # TimeDistributed
             config = dict(config["layer"]["config"], name=config["name"])
         if "units" in config and "recurrent_activation" in config:
-            found.append(dict(lstm(layer.name, shapes[0][0], config["units"], forget_bias=0.0,
-                                   activation=config["activation"],
-                                   recurrent_activation=config["recurrent_activation"]),
-                              use_bias=config["use_bias"], return_sequences=config["return_sequences"]))
+            found.append(
+                dict(
+                    lstm(
+                        layer.name,
+                        shapes[0][0],
+                        config["units"],
+                        forget_bias=0.0,
+                        activation=config["activation"],
+                        recurrent_activation=config["recurrent_activation"],
+                    ),
+                    use_bias=config["use_bias"],
+                    return_sequences=config["return_sequences"],
+                )
+            )
         elif "units" in config:
             activation = None if config["activation"] == "linear" else config["activation"]
             found.append(dense(layer.name, shapes[0][0], config["units"], activation, use_bias=config["use_bias"]))

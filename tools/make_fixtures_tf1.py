@@ -6,7 +6,7 @@
 Every trainable variable, biases too, is drawn from normal(0, scale) by a generator seeded with the case's name.
 A case is a function of that generator which builds the inference graph and returns a Case; @case says where it runs.
 """
-# ruff: noqa: B905, PLR0917  (Python 3.6 has no zip(strict=))
+
 import json
 import os
 import sys
@@ -40,17 +40,32 @@ CASES = {}
 class Case:
     """feed: golden key -> (placeholder, array); fetch: golden key -> tensor."""
 
-    def __init__(self, feed, fetch, layers, dtype="float32", scope=None, scale=0.4, time_major=False, saver=None,
-                 write_meta=True, run=None, before_save=None, after_save=None):
+    def __init__(
+        self,
+        feed,
+        fetch,
+        layers,
+        dtype="float32",
+        scope=None,
+        scale=0.4,
+        time_major=False,
+        saver=None,
+        write_meta=True,
+        run=None,
+        before_save=None,
+        after_save=None,
+    ):
         self.__dict__.update(locals())
 
 
 def case(*, old=True, new=True, differs=()):
     """differs: keyword arguments that must each change y, to prove that the fixture exercises them."""
+
     def register(build):
         if old if OLD else new:
             CASES[build.__name__] = SimpleNamespace(build=build, differs=differs)
         return build
+
     return register
 
 
@@ -161,6 +176,7 @@ def residual_dropout(rng):
 
     def cell():
         return rnn.DropoutWrapper(rnn.ResidualWrapper(BasicLSTM(10)), output_keep_prob=keep)
+
     y, state = tf.nn.dynamic_rnn(Multi([cell(), cell()]), x[0], dtype=tf.float32)
     layers = [lstm(f"rnn/multi_rnn_cell/cell_{k}/basic_lstm_cell", 10, 10, residual=True) for k in range(2)]
     return Case({"x": x}, dict(states(state), y=y), layers)
@@ -217,10 +233,19 @@ def write(name):
     write_golden(folder, golden)
     graph = None
     if made.write_meta and not made.run:
-        graph = {"feed": {key: placeholder.name for key, (placeholder, _) in made.feed.items()},
-                 "fetch": {key: tensor.name for key, tensor in made.fetch.items()}, "time_major": made.time_major}
-    write_expect(folder, [with_variables(layer) for layer in made.layers], made.dtype, tf.__version__,
-                 scope=made.scope, graph=graph)
+        graph = {
+            "feed": {key: placeholder.name for key, (placeholder, _) in made.feed.items()},
+            "fetch": {key: tensor.name for key, tensor in made.fetch.items()},
+            "time_major": made.time_major,
+        }
+    write_expect(
+        folder,
+        [with_variables(layer) for layer in made.layers],
+        made.dtype,
+        tf.__version__,
+        scope=made.scope,
+        graph=graph,
+    )
     for changed in entry.differs:
         must_differ(entry, name, changed, golden["y"])
     return golden
@@ -240,8 +265,10 @@ def run(sess, made):
     """One run over whole sequences: the arrays of golden.npz."""
     turn = (lambda a: a.swapaxes(0, 1)) if made.time_major else (lambda a: a)
     feed = {placeholder: turn(value) if key == "x" else value for key, (placeholder, value) in made.feed.items()}
-    golden = {key: turn(value) if key in ("y", "probabilities") else value
-              for key, value in sess.run(made.fetch, feed).items()}
+    golden = {
+        key: turn(value) if key in ("y", "probabilities") else value
+        for key, value in sess.run(made.fetch, feed).items()
+    }
     golden.update({key: value for key, (_, value) in made.feed.items()})
     if "lengths" in golden:
         golden["lengths"] = golden["lengths"].astype(np.int64)
@@ -280,8 +307,12 @@ def check(name):
     with tf.Session(config=tf.ConfigProto(device_count={"CPU": 2})) as sess:
         saver = tf.train.import_meta_graph(os.path.join(folder, "model.meta"))
         saver.restore(sess, os.path.join(folder, "model"))
-        made = Case({key: (tensor, golden[key]) for key, tensor in graph["feed"].items()}, graph["fetch"], [],
-                    time_major=graph["time_major"])
+        made = Case(
+            {key: (tensor, golden[key]) for key, tensor in graph["feed"].items()},
+            graph["fetch"],
+            [],
+            time_major=graph["time_major"],
+        )
         again = run(sess, made)
     assert set(again) <= set(golden)
     largest = max(np.abs(again[key] - golden[key]).max() for key in graph["fetch"])
@@ -290,6 +321,7 @@ def check(name):
 
 def main(arguments):
     import make_fixtures_tf1_more  # noqa: F401  registers the rest
+
     checking = "--check" in arguments
     for name in [a for a in arguments if a != "--check"] or list(CASES):
         print(f"{name:24}", (check if checking else lambda n: sorted(write(n)))(name), flush=True)

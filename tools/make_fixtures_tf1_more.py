@@ -1,5 +1,5 @@
 """More cases of make_fixtures_tf1.py: training graph, fused cell, slices and shards, two stacks, fed states, dtypes."""
-# ruff: noqa: B905  (Python 3.6 has no zip(strict=))
+
 import itertools
 
 import numpy as np
@@ -13,8 +13,11 @@ def training(rng):
     """Adam and averaged weights, saved by the default Saver after three steps: slots, shadows and gradient nodes."""
     model = multi_model(rng, sizes=(12,))
     model.write_meta = not OLD  # a quarter of a megabyte less
-    loss = tf.reduce_mean(tf.nn.sparse_softmax_cross_entropy_with_logits(
-        logits=model.fetch["y"][:, :-1], labels=model.feed["x"][0][:, 1:]))
+    loss = tf.reduce_mean(
+        tf.nn.sparse_softmax_cross_entropy_with_logits(
+            logits=model.fetch["y"][:, :-1], labels=model.feed["x"][0][:, 1:]
+        )
+    )
     average = tf.train.ExponentialMovingAverage(0.5)
     count = tf.Variable(0, trainable=False, name="global_step")
     with tf.control_dependencies([tf.train.AdamOptimizer(0.02).minimize(loss, count)]):
@@ -30,6 +33,7 @@ def training(rng):
         y = run(sess, model)["y"]
         assert np.abs(y - golden["y"]).max() > 1e-2
         return {"y_ema": y}
+
     model.before_save, model.after_save = train, run_averages
     return model
 
@@ -58,6 +62,7 @@ def partitioned(rng):
 
     def device(op):
         return f"/cpu:{next(turn) % 2 if op.type == 'VariableV2' else 0}"
+
     with tf.device(device), tf.variable_scope("net", partitioner=tf.fixed_size_partitioner(3)):
         y, state = tf.nn.dynamic_rnn(FullLSTM(12, use_peepholes=True), x[0], dtype=tf.float32)
         y = tf.layers.dense(y, 4)
@@ -91,7 +96,7 @@ def fed_state(rng, cells, placeholders, pack):
         now, ys = start, []
         for t in range(steps):
             feed = dict(zip(placeholders[0], pack(now)))
-            feed[x[0]] = x[1][:, t:t + 1]
+            feed[x[0]] = x[1][:, t : t + 1]
             out, now = sess.run([y, state], feed)
             ys.append(out)
         golden = {"x": x[1], "y": np.concatenate(ys, axis=1)}
@@ -100,9 +105,12 @@ def fed_state(rng, cells, placeholders, pack):
         if len(placeholders[0]) == 1:
             golden.update(state0=np.array(start), state=np.array(now))
         return golden
+
     projections = [cell.output_size if cell.output_size < 24 else None for cell in cells]
-    layers = [lstm(f"rnn/multi_rnn_cell/cell_{k}/lstm_cell", size, 24, projection)
-              for k, (size, projection) in enumerate(zip((6, cells[0].output_size), projections))]
+    layers = [
+        lstm(f"rnn/multi_rnn_cell/cell_{k}/lstm_cell", size, 24, projection)
+        for k, (size, projection) in enumerate(zip((6, cells[0].output_size), projections))
+    ]
     # scale: at 0.4 two layers of 24 magnify float32 rounding until TensorFlow itself is 2.6e-6 off a float64 run
     return Case({"x": x}, {}, layers, run=run_steps, scale=0.25)
 
@@ -135,8 +143,12 @@ def dense_around(rng):
     x = real_input(rng, 4)
     y, state = tf.nn.dynamic_rnn(FullLSTM(10), tf.layers.dense(x[0], 6, tf.nn.relu), dtype=tf.float32)
     y = tf.layers.dense(tf.layers.dense(y, 8, tf.nn.relu), 3)
-    layers = [dense("dense", 4, 6, "relu"), lstm("rnn/lstm_cell", 6, 10), dense("dense_1", 10, 8, "relu"),
-              dense("dense_2", 8, 3)]
+    layers = [
+        dense("dense", 4, 6, "relu"),
+        lstm("rnn/lstm_cell", 6, 10),
+        dense("dense_1", 10, 8, "relu"),
+        dense("dense_2", 8, 3),
+    ]
     return Case({"x": x}, dict(states(state), y=y), layers)
 
 
@@ -153,12 +165,23 @@ def half(rng):
 def dtypes(rng):
     """A Saver's checkpoint of many dtypes and shapes, no network."""
     normal = rng.normal(size=(3, 4))
-    values = {"half": np.float16(normal), "single": np.float32(normal), "double": normal,
-              "int8": np.int8([-128, 0, 127]), "uint8": np.uint8([0, 255]), "int16": np.int16([[-32768], [32767]]),
-              "int32": np.int32([-2 ** 31, 7, 2 ** 31 - 1]), "int64": np.int64([-2 ** 63, 2 ** 63 - 1]),
-              "bool": np.array([True, False, True]), "complex64": np.complex64([1 + 2j, -3.5j]),
-              "scalar": np.float32(-1.25), "scalar_int64": np.int64(1 << 40), "empty": np.zeros((0, 3), np.float32),
-              "scalar_string": b"caf\xc3\xa9", "strings": np.array([[b"a", b""], [b"long " * 40, b"\x00\xff."]])}
+    values = {
+        "half": np.float16(normal),
+        "single": np.float32(normal),
+        "double": normal,
+        "int8": np.int8([-128, 0, 127]),
+        "uint8": np.uint8([0, 255]),
+        "int16": np.int16([[-32768], [32767]]),
+        "int32": np.int32([-(2**31), 7, 2**31 - 1]),
+        "int64": np.int64([-(2**63), 2**63 - 1]),
+        "bool": np.array([True, False, True]),
+        "complex64": np.complex64([1 + 2j, -3.5j]),
+        "scalar": np.float32(-1.25),
+        "scalar_int64": np.int64(1 << 40),
+        "empty": np.zeros((0, 3), np.float32),
+        "scalar_string": b"caf\xc3\xa9",
+        "strings": np.array([[b"a", b""], [b"long " * 40, b"\x00\xff."]]),
+    }
     for name, value in values.items():
         tf.get_variable("many/" + name, initializer=tf.constant(value), trainable=False)
     tf.get_variable("many/brain", initializer=tf.cast(tf.constant(normal, tf.float32), tf.bfloat16), trainable=False)

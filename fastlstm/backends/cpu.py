@@ -24,7 +24,7 @@ class _Buffers:
         self.arena = plan.arena(batch_size)
         self.tokens = np.zeros(batch_size, np.int64)
         self.rows = np.arange(batch_size)
-        self.arguments = (plan.program, plan.weights, self.arena, self.tokens, self.rows)
+        self.arguments = (plan.program.ravel(), plan.weights, self.arena.ravel(), plan.row_size, self.tokens, self.rows)
 
     def state(self) -> list[Pair]:
         return [(self.arena[:, slot.c].copy(), self.arena[:, slot.h].copy()) for slot in self.plan.states]
@@ -43,9 +43,9 @@ class CpuSession(_Buffers):
         row = self.arena[0]
         self.input = None if plan.input is None else row[plan.input]
         self.output = row[plan.output]
-        program, weights, arena, tokens, rows = (a.ctypes.data for a in self.arguments)
-        sizes = len(plan.program), plan.weights.size, plan.row_size
-        self._table = np.array([program, sizes[0], weights, sizes[1], arena, sizes[2], tokens, rows], np.int64)
+        program, weights, arena, _, tokens, rows = self.arguments
+        sized = [number for a in (program, weights, arena) for number in (a.ctypes.data, a.size)]
+        self._table = np.array([*sized, tokens.ctypes.data, rows.ctypes.data], np.int64)
         step = cpu_loops.step_32 if plan.weights.dtype == np.float32 else cpu_loops.step_64
         self.advance = partial(step, self._table.ctypes.data)
         self.advance()  # compiles, or loads from the disk cache, before the stream's first real step
@@ -106,4 +106,4 @@ def _input(plan: Plan, xs: Arrays) -> tuple[NDArray[np.floating], NDArray[np.int
 def _run(buffers: _Buffers, xs: Arrays, lengths: NDArray[np.int64], ys: NDArray[np.floating]) -> None:
     vectors, ids, source = _input(buffers.plan, xs)
     rows = np.empty(len(xs), np.int64)  # the loop overwrites it, and a session's own must stay
-    cpu_loops.run(*buffers.arguments[:4], rows, vectors, ids, lengths, source, buffers.plan.output.start, ys)
+    cpu_loops.run(*buffers.arguments[:5], rows, vectors, ids, lengths, source, buffers.plan.output.start, ys)

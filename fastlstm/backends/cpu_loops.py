@@ -9,12 +9,12 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from numba import carray, types
-from numba.extending import intrinsic
+from numba import carray
 
 from fastlstm.backends import plan as p
 from fastlstm.backends import scalar as s
 from fastlstm.backends.cpu_draw import draw, largest
+from fastlstm.backends.memory import part, pointer
 from fastlstm.backends.scalar import compiled
 from fastlstm.layers import Activation
 
@@ -40,18 +40,37 @@ def _add_product(y, x, weights, start):
     n, k = y.size, 0
     while k + 4 <= x.size:
         at = start + k * n
-        w0, w1 = weights[at : at + n], weights[at + n : at + 2 * n]
-        w2, w3 = weights[at + 2 * n : at + 3 * n], weights[at + 3 * n : at + 4 * n]
+        w0, w1 = part(weights, at, n), part(weights, at + n, n)
+        w2, w3 = part(weights, at + 2 * n, n), part(weights, at + 3 * n, n)
         x0, x1, x2, x3 = x[k], x[k + 1], x[k + 2], x[k + 3]
         for j in range(n):
             y[j] += (x0 * w0[j] + x1 * w1[j]) + (x2 * w2[j] + x3 * w3[j])
         k += 4
     while k < x.size:
         at = start + k * n
-        w0, x0 = weights[at : at + n], x[k]
+        w0, x0 = part(weights, at, n), x[k]
         for j in range(n):
             y[j] += x0 * w0[j]
         k += 1
+
+
+@compiled
+def _copy(y, x):
+    """y (N,) = x (N,)."""
+    for j in range(y.size):
+        y[j] = x[j]
+
+
+@compiled
+def _fill(y, value):
+    for j in range(y.size):
+        y[j] = value
+
+
+@compiled
+def _gates(z, hidden):
+    """z (4H,) -> its four stretches i f g o, each (H,)."""
+    return part(z, 0, hidden), part(z, hidden, hidden), part(z, 2 * hidden, hidden), part(z, 3 * hidden, hidden)
 
 
 @compiled
@@ -128,16 +147,15 @@ def _clip(x, limit):
 def _lstm(op, weights, row, token):
     """One LSTM layer, one time step, one batch row. z are the gates' sums, in four stretches i f g o."""
     hidden, out = op[p.HIDDEN], op[p.OUT]
-    c, h = row[op[p.C] : op[p.C] + hidden], row[op[p.H] : op[p.H] + out]
-    z = row[op[p.GATES] : op[p.GATES] + 4 * hidden]
+    c, h, z = part(row, op[p.C], hidden), part(row, op[p.H], out), part(row, op[p.GATES], 4 * hidden)
 
     first = op[p.BIAS] if op[p.TABLE] == p.NONE else op[p.TABLE] + token * 4 * hidden
-    z[:] = weights[first : first + 4 * hidden]
+    _copy(z, part(weights, first, 4 * hidden))
     if op[p.TABLE] == p.NONE:
-        _add_product(z, row[op[p.SOURCE] : op[p.SOURCE] + op[p.IN]], weights, op[p.KERNEL])
+        _add_product(z, part(row, op[p.SOURCE], op[p.IN]), weights, op[p.KERNEL])
     _add_product(z, h, weights, op[p.RECURRENT])
 
-    m = h if op[p.PROJECTION] == p.NONE else row[op[p.SCRATCH] : op[p.SCRATCH] + hidden]
+    m = h if op[p.PROJECTION] == p.NONE else part(row, op[p.SCRATCH], hidden)
     plain = op[p.ACTIVATION] == TANH and op[p.RECURRENT_ACTIVATION] == SIGMOID
     if plain and op[p.PEEPHOLES] == p.NONE and op[p.CELL_CLIP] == p.NONE:
         _plain_cell(z, c, m)
@@ -145,12 +163,12 @@ def _lstm(op, weights, row, token):
         _optioned_cell(op, weights, z, c, m)
 
     if op[p.PROJECTION] != p.NONE:
-        h[:] = 0
+        _fill(h, 0)
         _add_product(h, m, weights, op[p.PROJECTION])
         if op[p.PROJ_CLIP] != p.NONE:
             _clip(h, weights[op[p.PROJ_CLIP]])
     if op[p.RESIDUAL] == 1:
-        x, y = row[op[p.SOURCE] : op[p.SOURCE] + out], row[op[p.TARGET] : op[p.TARGET] + out]
+        x, y = part(row, op[p.SOURCE], out), part(row, op[p.TARGET], out)
         for j in range(out):
             y[j] = x[j] + h[j]
 
@@ -159,7 +177,7 @@ def _lstm(op, weights, row, token):
 def _plain_cell(z, c, m):
     """z (4H,), c (H,) -> c, m (H,): tanh, sigmoid and no options, in one pass."""
     hidden = c.size
-    z_i, z_f, z_g, z_o = z[:hidden], z[hidden : 2 * hidden], z[2 * hidden : 3 * hidden], z[3 * hidden : 4 * hidden]
+    z_i, z_f, z_g, z_o = _gates(z, hidden)
     for j in range(hidden):
         c_new, m_new = s.cell(z_i[j], z_f[j], z_g[j], z_o[j], c[j])
         c[j] = c_new
@@ -170,20 +188,20 @@ def _plain_cell(z, c, m):
 def _optioned_cell(op, weights, z, c, m):
     """The cell's equations with any activations, peepholes and clip, a pass for each term."""
     hidden, peepholes = c.size, op[p.PEEPHOLES]
-    z_i, z_f, z_g, z_o = z[:hidden], z[hidden : 2 * hidden], z[2 * hidden : 3 * hidden], z[3 * hidden : 4 * hidden]
+    z_i, z_f, z_g, z_o = _gates(z, hidden)
     if peepholes != p.NONE:  # i and f look at the old cell state
-        _add_scaled(z_i, weights[peepholes : peepholes + hidden], c)
-        _add_scaled(z_f, weights[peepholes + hidden : peepholes + 2 * hidden], c)
-    _activate(op[p.RECURRENT_ACTIVATION], z[: 2 * hidden])
+        _add_scaled(z_i, part(weights, peepholes, hidden), c)
+        _add_scaled(z_f, part(weights, peepholes + hidden, hidden), c)
+    _activate(op[p.RECURRENT_ACTIVATION], part(z, 0, 2 * hidden))
     _activate(op[p.ACTIVATION], z_g)
     for j in range(hidden):
         c[j] = z_f[j] * c[j] + z_i[j] * z_g[j]
     if op[p.CELL_CLIP] != p.NONE:
         _clip(c, weights[op[p.CELL_CLIP]])
     if peepholes != p.NONE:  # o looks at the new one, clipped
-        _add_scaled(z_o, weights[peepholes + 2 * hidden : peepholes + 3 * hidden], c)
+        _add_scaled(z_o, part(weights, peepholes + 2 * hidden, hidden), c)
     _activate(op[p.RECURRENT_ACTIVATION], z_o)
-    z_g[:] = c
+    _copy(z_g, c)
     _activate(op[p.ACTIVATION], z_g)
     for j in range(hidden):
         m[j] = z_o[j] * z_g[j]
@@ -191,55 +209,43 @@ def _optioned_cell(op, weights, z, c, m):
 
 @compiled
 def _dense(op, weights, row):
-    y = row[op[p.TARGET] : op[p.TARGET] + op[p.OUT]]
-    y[:] = weights[op[p.BIAS] : op[p.BIAS] + op[p.OUT]]
-    _add_product(y, row[op[p.SOURCE] : op[p.SOURCE] + op[p.IN]], weights, op[p.KERNEL])
+    y = part(row, op[p.TARGET], op[p.OUT])
+    _copy(y, part(weights, op[p.BIAS], op[p.OUT]))
+    _add_product(y, part(row, op[p.SOURCE], op[p.IN]), weights, op[p.KERNEL])
     _activate(op[p.ACTIVATION], y)
 
 
 @compiled
-def advance(program, weights, arena, tokens, rows):
+def advance(program, weights, arena, row_size, tokens, rows):
     """One time step of the batch rows `rows`: inputs are in the arena, or ids in tokens (B,)."""
-    for k in range(program.shape[0]):
-        op = program[k]
+    for k in range(program.size // p.COLUMNS):
+        op = part(program, k * p.COLUMNS, p.COLUMNS)
         for r in range(rows.size):
-            row, token = arena[rows[r]], tokens[rows[r]]
+            row, token = part(arena, rows[r] * row_size, row_size), tokens[rows[r]]
             if op[p.OP] == p.LSTM_CELL:
                 _lstm(op, weights, row, token)
             elif op[p.OP] == p.DENSE:
                 _dense(op, weights, row)
             else:
-                y = row[op[p.TARGET] : op[p.TARGET] + op[p.OUT]]
+                y = part(row, op[p.TARGET], op[p.OUT])
                 if op[p.OP] == p.GATHER:
-                    at = op[p.TABLE] + token * op[p.OUT]
-                    y[:] = weights[at : at + op[p.OUT]]
+                    _copy(y, part(weights, op[p.TABLE] + token * op[p.OUT], op[p.OUT]))
                 elif op[p.OP] == p.ONE_HOT:
-                    y[:] = 0
+                    _fill(y, 0)
                     y[token] = 1
-
-
-@intrinsic
-def _pointer(typing_context, address):
-    """An int64 address -> a pointer, for `carray`."""
-
-    def generate_code(context, builder, signature, arguments):
-        return builder.inttoptr(arguments[0], context.get_value_type(types.voidptr))
-
-    return types.voidptr(types.int64), generate_code
 
 
 @compiled
 def _step(table, dtype):
     """`advance` for an arena of one row, all its arrays found through a table of 8 integers.
 
-    table  address of: program's address and operations, weights' address and size, arena's address and row size,
-           tokens' and rows' address. Numba allocates something for each array that a call passes, and spends 0.1 us
+    table  addresses and sizes: program, weights, arena; addresses: tokens, rows. For each array that a call passes,
+           Numba would allocate something and spend 0.1 us
     """
-    t = carray(_pointer(table), 8, np.int64)
-    program = carray(_pointer(t[0]), (t[1], p.COLUMNS), np.int64)
-    weights = carray(_pointer(t[2]), t[3], dtype)
-    arena, tokens = carray(_pointer(t[4]), (1, t[5]), dtype), carray(_pointer(t[6]), 1, np.int64)
-    advance(program, weights, arena, tokens, carray(_pointer(t[7]), 1, np.int64))
+    t = carray(pointer(table), 8, np.int64)
+    program, weights = carray(pointer(t[0]), t[1], np.int64), carray(pointer(t[2]), t[3], dtype)
+    tokens, rows = carray(pointer(t[6]), 1, np.int64), carray(pointer(t[7]), 1, np.int64)
+    advance(program, weights, carray(pointer(t[4]), t[5], dtype), t[5], tokens, rows)
 
 
 @compiled
@@ -253,7 +259,7 @@ def step_64(table):
 
 
 @compiled
-def run(program, weights, arena, tokens, rows, xs, ids, lengths, source, target, ys):
+def run(program, weights, arena, row_size, tokens, rows, xs, ids, lengths, source, target, ys):
     """A known sequence: xs (B, T, D), or ids (B, T) where source is NONE -> ys (B, T, V), zeros past each length."""
     batch, steps, outputs = ys.shape
     for t in range(steps):
@@ -265,16 +271,16 @@ def run(program, weights, arena, tokens, rows, xs, ids, lengths, source, target,
                 if source == p.NONE:
                     tokens[b] = ids[b, t]
                 else:
-                    arena[b, source : source + xs.shape[2]] = xs[b, t]
+                    _copy(part(arena, b * row_size + source, xs.shape[2]), xs[b, t])
             else:
-                ys[b, t] = 0
-        advance(program, weights, arena, tokens, rows[:count])
+                _fill(ys[b, t], 0)
+        advance(program, weights, arena, row_size, tokens, part(rows, 0, count))
         for r in range(count):
-            ys[rows[r], t] = arena[rows[r], target : target + outputs]
+            _copy(ys[rows[r], t], part(arena, rows[r] * row_size + target, outputs))
 
 
 @compiled
-def generate(program, weights, arena, tokens, rows, xs, ids, lengths, source, target, ys, drawn,
+def generate(program, weights, arena, row_size, tokens, rows, xs, ids, lengths, source, target, ys, drawn,
              greedy, temperature, top_k, top_p, probabilities, seed, position, stop, order, mass):  # fmt: skip
     """Prime with xs or ids, then feed the output back.
 
@@ -301,20 +307,20 @@ def generate(program, weights, arena, tokens, rows, xs, ids, lengths, source, ta
                 if source == p.NONE:
                     tokens[b] = ids[b, at]
                 else:
-                    arena[b, source : source + xs.shape[2]] = xs[b, at]
+                    _copy(part(arena, b * row_size + source, xs.shape[2]), xs[b, at])
             elif source != p.NONE:
-                arena[b, source : source + outputs] = arena[b, target : target + outputs]
+                _copy(part(arena, b * row_size + source, outputs), part(arena, b * row_size + target, outputs))
         if count == 0 and t >= steps:
             break  # every row has drawn its stop
-        advance(program, weights, arena, tokens, rows[:count])
+        advance(program, weights, arena, row_size, tokens, part(rows, 0, count))
         k = t - (steps - 1)
         if k < 0:
             continue
         for r in range(count):
             b = rows[r]
-            y = arena[b, target : target + outputs]
+            y = part(arena, b * row_size + target, outputs)
             if source != p.NONE:
-                ys[b, k] = y
+                _copy(ys[b, k], y)
                 continue
             if greedy:
                 token = largest(y)
@@ -325,5 +331,5 @@ def generate(program, weights, arena, tokens, rows, xs, ids, lengths, source, ta
             drawn[b, k] = token
             for e in range(stop.size):
                 if token == stop[e]:
-                    drawn[b, k:] = token
+                    _fill(drawn[b, k:], token)
                     tokens[b] = -1

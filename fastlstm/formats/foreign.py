@@ -1,0 +1,40 @@
+"""Formats that are recognised and not read, each with what to do about it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+from fastlstm.formats.source import is_file, read_start
+
+
+class Foreign(NamedTuple):
+    """detect  whether a path, which may not exist, is of this format"""
+
+    description: str
+    advice: str
+    detect: Callable[[Path], bool]
+
+
+def _is_saved_model(path: Path) -> bool:
+    return is_file(path / "saved_model.pb") or is_file(path / "saved_model.pbtxt")
+
+
+def _is_tflite(path: Path) -> bool:
+    return read_start(path, 8)[4:] == b"TFL3"  # a FlatBuffer's identifier
+
+
+def _is_graph(path: Path) -> bool:
+    return path.suffix in (".pb", ".pbtxt") and is_file(path)
+
+
+FOREIGN: tuple[Foreign, ...] = (
+    Foreign(
+        "a TensorFlow SavedModel",
+        "its weights alone can be read as a checkpoint: pass its subfolder 'variables'",
+        _is_saved_model,
+    ),
+    Foreign("a TensorFlow Lite model", "pass the model that it was converted from", _is_tflite),
+    Foreign("a TensorFlow graph", "pass the checkpoint that it was frozen from", _is_graph),
+)

@@ -1,0 +1,63 @@
+"""Keras 3's `.keras` file: a zip of the configuration as JSON and of the weights as HDF5.
+
+Source: keras/src/saving/saving_lib.py.
+"""
+
+from __future__ import annotations
+
+import zipfile
+import zlib
+from pathlib import Path
+
+from fastlstm.errors import FormatError
+from fastlstm.formats.artefact import Artefact, KerasConfig
+from fastlstm.formats.hdf5 import Hdf5
+from fastlstm.formats.json_text import parse_object
+from fastlstm.formats.keras_tree import read_tree
+from fastlstm.formats.source import Source, read_start
+
+MAGIC = b"PK\x03\x04"
+CONFIG, METADATA, WEIGHTS = "config.json", "metadata.json", "model.weights.h5"
+EXPANSION = 64  # a member may be that many times the file,
+SLACK = 64 << 20  # and this many bytes
+
+
+def detect(path: Path) -> bool:
+    """A zip file."""
+    return read_start(path, len(MAGIC)) == MAGIC
+
+
+def read(path: Path) -> Artefact:
+    """The weights by their path in the model, and the configuration.  Raises FormatError."""
+    members = _read_members(path, (CONFIG, METADATA, WEIGHTS))
+    config = parse_object(members[CONFIG], f"{path.name}: {CONFIG}")
+    version = parse_object(members[METADATA], f"{path.name}: {METADATA}").get("keras_version")
+    if not isinstance(version, str):
+        raise FormatError(f"{path.name}: {METADATA}: keras_version {version!r}, expected text; the file is damaged")
+    tensors = read_tree(Hdf5.of_bytes(members[WEIGHTS], f"{path.name}: {WEIGHTS}"))
+    return Artefact(path, "keras", tensors, keras=KerasConfig(config, version))
+
+
+def _read_members(path: Path, names: tuple[str, ...]) -> dict[str, bytes]:
+    """The contents of a zip's members, whose checksums zipfile compares.  Raises FormatError."""
+    with Source(path) as source:
+        limit = EXPANSION * source.size + SLACK
+    try:
+        with zipfile.ZipFile(path) as archive:
+            present = archive.namelist()
+            missing = [name for name in names if name not in present]
+            if missing:
+                raise FormatError(
+                    f"{path.name}: a zip without {', '.join(missing)}, got {', '.join(present[:10]) or 'nothing'}; "
+                    "expected what Keras 3's model.save writes, with the weights in one HDF5 file"
+                )
+            for name in names:
+                member = archive.getinfo(name)
+                if member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED) or member.file_size > limit:
+                    raise FormatError(
+                        f"{path.name}: {name}: {member.file_size} bytes, compression method {member.compress_type}; "
+                        f"expected at most {limit} bytes, stored or deflated; the file is damaged"
+                    )
+            return {name: archive.read(name) for name in names}
+    except (zipfile.BadZipFile, zlib.error, OSError, EOFError, RuntimeError, ValueError, NotImplementedError) as error:
+        raise FormatError(f"{path.name}: zip cannot be read: {error}; the file is damaged or truncated") from error

@@ -1,0 +1,197 @@
+"""What a value in the graph comes from: walking back to the nearest landmarks.
+
+A landmark is a cell's output, a dense layer, an embedding lookup, one-hot rows, or an operation that is none of these.
+What lies between (reshapes, transposes, TensorArrays, loop frames, slices of time, dropout) only moves elements.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple, TypeVar
+
+from fastlstm.formats.graph import Node, Output
+from fastlstm.recognise.cell_use import ACTIVATIONS, CellUse, activation_fact
+from fastlstm.recognise.graph import Walker
+from fastlstm.recognise.graph_ops import ADDS, FILLS
+from fastlstm.recognise.tf1_parts import Affine, Cell, Fact, Hot, Lookup, Part
+
+_GATHERS = frozenset({"Gather", "GatherV2", "ResourceGather"})
+_CONCATS = frozenset({"ConcatV2", "Concat"})
+_LANDMARKS = _GATHERS | ADDS | _CONCATS | set(ACTIVATIONS) | {"OneHot", "MatMul", "Softmax"}
+_DEEP = 40  # additions and activations in a row, far more than a layer has
+
+
+class FromCell(NamedTuple):
+    """A cell's output ("h") or state ("c").  residual: with the cell's input added."""
+
+    use: CellUse
+    role: str
+    residual: bool
+
+
+class FromAffine(NamedTuple):
+    """A dense layer over `below`."""
+
+    part: Affine
+    below: Output
+
+
+class FromIds(NamedTuple):
+    """Ids as vectors."""
+
+    part: Lookup | Hot
+
+
+class Unknown(NamedTuple):
+    """A node that is no landmark."""
+
+    node: str
+    op: str
+
+
+_P = TypeVar("_P", Affine, Cell, Hot, Lookup)
+Mark = FromCell | FromAffine | FromIds | Unknown
+
+
+def _kind(mark: Mark) -> object:
+    """What all steps of an unrolled loop have in common."""
+    match mark:
+        case FromCell(use, role, residual):
+            return use.cell.scope, role, residual
+        case FromAffine(part, _) | FromIds(part):
+            return part
+    return mark
+
+
+class Landmarks:
+    """uses  every use of every cell that may belong to the stack
+
+    where  part -> the node that showed it
+    """
+
+    def __init__(self, walker: Walker, uses: Sequence[CellUse]) -> None:
+        self.walker = walker
+        self.where: dict[Part, Fact] = {}
+        self._outputs = {u.h: (u, "h") for u in uses} | {u.c: (u, "c") for u in uses}
+        self._busy: set[Output] = set()  # landmarks that are being looked at, each to tell the one before
+        self._cuts = 0  # how often a walk ended because it came back to one of these
+        self._marks: dict[Output, list[Mark]] = {}
+
+    def marks(self, start: Output) -> list[Mark]:
+        """The landmarks that `start` comes from, each once."""
+        if start not in self._marks:
+            cuts = self._cuts
+            found = self.walk_back(start)
+            if self._busy and self._cuts > cuts:  # inside a landmark that goes round in a loop: not the whole truth
+                return found
+            self._marks[start] = found
+        return self._marks[start]
+
+    def walk_back(self, start: Output, around: Output | None = None, side_by_side: bool = False) -> list[Mark]:
+        """around        not to be walked through
+        side_by_side  go on through a Concat of different things, as a state that holds c and h in one tensor is
+        """
+        pending, seen, found = [start], {around}, {}
+        while pending:
+            output = pending.pop()
+            if output in seen:
+                continue
+            seen.add(output)
+            node = self.walker.node(output)
+            if output in self._outputs:
+                found[FromCell(*self._outputs[output], residual=False)] = None
+            elif node.op in FILLS:
+                continue
+            elif (landmarks := self._landmarks(output, node, side_by_side)) is not None:
+                found.update(dict.fromkeys(landmarks))
+            elif (carried := self.walker.carried(node, output.index)) is not None:
+                pending.extend(reversed(carried))
+            else:
+                found[Unknown(node.name, node.op)] = None
+        return list(found)
+
+    def _landmarks(self, output: Output, node: Node, side_by_side: bool) -> Sequence[Mark] | None:
+        """What `node` is, if it is a landmark, or part of one."""
+        if node.op not in _LANDMARKS:
+            return None
+        if output in self._busy or len(self._busy) > _DEEP:
+            self._cuts += 1
+            return [Unknown(node.name, node.op)]
+        self._busy.add(output)
+        try:
+            if node.op in _GATHERS:
+                return self._lookup(node)
+            if node.op == "OneHot":
+                return self._one_hot(node)
+            if node.op == "MatMul":
+                return self._product(node)
+            if node.op in ADDS:
+                return self._with_bias(node) or self._residual(node)
+            if node.op in _CONCATS:
+                return None if side_by_side else self._side_by_side(node)
+            return self._activated(node)
+        finally:
+            self._busy.discard(output)
+
+    def _lookup(self, node: Node) -> Sequence[Mark] | None:
+        read = self.walker.variable(node.inputs[0])
+        if read is None or read.transposed or len(self.walker.shapes[read.name]) != 2:
+            return None  # rows of something computed: they are carried
+        return [FromIds(self._noted(Lookup(read.name), node))]
+
+    def _one_hot(self, node: Node) -> Sequence[Mark] | None:
+        depth, on, off = (self.walker.scalar(value) for value in node.inputs[1:4])
+        if depth is None or (on, off) != (1.0, 0.0):
+            return None
+        return [FromIds(self._noted(Hot(int(depth)), node))]
+
+    def _product(self, node: Node) -> Sequence[Mark] | None:
+        read = self.walker.variable(node.inputs[1])
+        if read is None or len(self.walker.shapes[read.name]) != 2 or node.attrs.get("transpose_a"):
+            return None
+        turned = read.transposed != bool(node.attrs.get("transpose_b"))
+        return [FromAffine(self._noted(Affine(read.name, transposed=turned), node), node.inputs[0])]
+
+    def _with_bias(self, node: Node) -> Sequence[Mark] | None:
+        for product, bias in (node.inputs, node.inputs[::-1]):
+            read = self.walker.variable(bias)
+            if read is not None and len(self.walker.shapes[read.name]) == 1:
+                return self._extended(product, node, bias=read.name)
+        return None
+
+    def _activated(self, node: Node) -> Sequence[Mark] | None:
+        name = "softmax" if node.op == "Softmax" else activation_fact(node, self.walker).value
+        return None if name.startswith("?") else self._extended(node.inputs[0], node, activation=name)
+
+    def _extended(self, product: Output, node: Node, **more: str) -> Sequence[Mark] | None:
+        """A dense layer so far, with a bias or an activation more."""
+        marks = self.marks(product)
+        layers = [m for m in marks if isinstance(m, FromAffine)]
+        if not layers or len(layers) < len(marks):
+            return None
+        if any(m.part.activation != "linear" or (m.part.bias and "bias" in more) for m in layers):
+            return None
+        return [FromAffine(self._noted(m.part._replace(**more), node), m.below) for m in layers]
+
+    def _residual(self, node: Node) -> Sequence[Mark] | None:
+        """input + output of a cell (rnn_cell_impl.ResidualWrapper), inside the loop or around it."""
+        for one, other in (node.inputs, node.inputs[::-1]):
+            marks = self.marks(one)
+            cells = [m for m in marks if isinstance(m, FromCell) and m.role == "h" and not m.residual]
+            if not cells or len(cells) < len(marks):
+                continue
+            inputs = {mark for cell in cells for mark in self.marks(cell.use.x)}
+            if inputs and inputs == set(self.marks(other)):
+                for cell in cells:
+                    self._noted(Cell(cell.use.cell.scope, True), node)
+                return [cell._replace(residual=True) for cell in cells]
+        return None
+
+    def _side_by_side(self, node: Node) -> Sequence[Mark] | None:
+        """A Concat of different things; the steps of one thing in a row are carried."""
+        kinds = {frozenset(map(_kind, self.marks(part))) for part in self.walker.carried(node) or ()}
+        return [Unknown(node.name, node.op)] if len(kinds - {frozenset()}) > 1 else None
+
+    def _noted(self, part: _P, node: Node) -> _P:
+        self.where.setdefault(part, Fact(None, "read", self.walker.source(node)))
+        return part

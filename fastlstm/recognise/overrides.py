@@ -1,0 +1,57 @@
+"""What the caller of `load` says against the file, and the book that is kept of every hyper-parameter."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from fastlstm.errors import ArgumentError
+from fastlstm.recognise.findings import Finding, How
+
+#: Every override by its name, with what it stands for.
+KNOWN_OVERRIDES = {
+    "forget_bias": "a number, added to the forget gate (TensorFlow 1 cells)",
+    "cell_clip": "a number above 0, or None",
+    "proj_clip": "a number above 0, or None",
+    "activation": "the LSTM layers' activation, by name",
+    "recurrent_activation": "the gates' activation, by name",
+    "residual": "True or False: each layer adds its input to its output",
+    "num_layers": "how many LSTM layers the stack has, from the bottom",
+    "embedding": "the name of the embedding variable, or None for none",
+    "one_hot": "True: the model takes ids and turns them into one-hot rows; False: it takes vectors",
+    "head": "the names of the head's variables (kernel, bias) or (kernel,), or None for no head",
+    "head_activation": "the head's activation, by name",
+}
+
+
+class Book:
+    """Takes overrides and notes how each value came to be known.
+
+    overrides  what the caller passed to `load`.  Raises ArgumentError for a name that is not in KNOWN_OVERRIDES.
+    """
+
+    def __init__(self, overrides: Mapping[str, Any]) -> None:
+        unknown = sorted(set(overrides) - set(KNOWN_OVERRIDES))
+        if unknown:
+            raise ArgumentError(
+                f"load() got {', '.join(map(repr, unknown))}, which is no hyper-parameter that can be overridden; "
+                f"these can be: {', '.join(KNOWN_OVERRIDES)}"
+            )
+        self.findings: list[Finding] = []
+        self._overrides = dict(overrides)
+
+    def given(self, what: str) -> bool:
+        """Whether the caller passed `what`."""
+        return what in self._overrides
+
+    def value(self, what: str) -> Any:
+        """What the caller passed as `what`."""
+        return self._overrides[what]
+
+    def note(self, layer: str, what: str, value: Any, how: How, source: str) -> Any:
+        """Note a hyper-parameter and give back its value: the caller's where one was passed, else `value`."""
+        if self.given(what):
+            found, value = value, self._overrides[what]
+            how, source = "given", f"load({what}={value!r}); the file: {found!r} ({how}, {source})"
+        self.findings.append(Finding(layer, what, value, how, source))
+        return value

@@ -1,0 +1,192 @@
+"""The LSTM stacks of a TensorFlow 1 graph."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+from fastlstm.errors import RecognitionError
+from fastlstm.formats.graph import Graph, Output
+from fastlstm.recognise.cell_graph import uses_of_cell
+from fastlstm.recognise.cell_use import CellUse, NotThisCell
+from fastlstm.recognise.graph import Walker
+from fastlstm.recognise.head_graph import heads_above, residual_after, top_residual
+from fastlstm.recognise.overrides import KNOWN_OVERRIDES, Book
+from fastlstm.recognise.tf1_names import Candidates, CellVariables, within
+from fastlstm.recognise.tf1_parts import Affine, Cell, Chain, Fact, Hot, Lookup, Stack, cells_in, extends, head_names
+from fastlstm.recognise.topology import Topology, layers_of
+
+
+class _Rest(NamedTuple):
+    """Variables that the graph computes with and that are in no part: before the first cell, for the state, after."""
+
+    before: list[str]
+    state: list[str]
+    after: list[str]
+
+
+class GraphStacks:
+    """Finds the stacks first (`tops`), and looks closely at one when it has been chosen (`stack`)."""
+
+    def __init__(self, graph: Graph, shapes: dict[str, tuple[int, ...]], candidates: Candidates) -> None:
+        self.walker = Walker(graph, shapes)
+        self.cells: dict[str, CellVariables] = {}
+        self.rejected: dict[str, str] = {}
+        uses: list[CellUse] = []
+        for scope, cell in candidates.cells.items():
+            try:
+                uses.extend(uses_of_cell(cell, self.walker))
+                self.cells[scope] = cell
+            except NotThisCell as why:
+                self.rejected[scope] = str(why)
+                if why.near:
+                    raise RecognitionError(
+                        f"{graph.source}: {why}. fastlstm runs LSTMs only as TensorFlow's BasicLSTMCell, LSTMCell and "
+                        f"LSTMBlockCell compute them; scope= picks another stack of the file, if it has one"
+                    ) from None
+        self.topology = Topology(self.walker, uses)
+        self.layers: Mapping[Chain, list[CellUse]] = layers_of(self.topology)
+
+    @property
+    def tops(self) -> list[Chain]:
+        """The chains of the stacks: the layers above which there is no other."""
+        return [chain for chain in self.layers if not any(extends(other, chain) for other in self.layers)]
+
+    def stack(self, top: Chain, scope: str | None, book: Book) -> Stack:
+        uses = [self.layers[_layer_at(top, k)] for k, part in enumerate(top) if isinstance(part, Cell)]
+        for layer in uses:
+            for use in layer:
+                if (why := self.topology.foreign_state(use)) is not None:
+                    raise RecognitionError(
+                        f"{self.walker.graph.source}: {use.cell.scope!r}: {why}; fastlstm runs LSTMs whose state is "
+                        f"what the step before has computed, and no wrapper that changes it (zoneout)"
+                    )
+        ends = heads_above(self.topology, top)
+        heads = list(ends)
+        rest = self._left_over(top, heads, [layer[0] for layer in uses], scope)
+        self._refuse_parts_of_nets(rest, ends, uses, book)
+        chain = top_residual(top, self._top_residual(top, heads, uses[-1][0], book))
+        front, notes = self._front(chain, uses[0], book)
+        if rest.state:
+            notes = (*notes, f"the graph computes its initial state with {_some(rest.state)}; zero_state is zeros")
+        return Stack(
+            chain=chain,
+            cells=self.cells,
+            facts=[
+                {what: _agreed(what, layer, book, self.walker.graph.source) for what in layer[0].facts}
+                | {"residual": self._residual(cell, layer[0])}
+                for cell, layer in zip(cells_in(chain), uses, strict=True)
+            ],
+            heads=[tuple(p for p in head[len(top) :] if isinstance(p, Affine)) for head in heads],
+            front=front,
+            order=Fact(len(uses), "read", f"what feeds what in {self.walker.graph.source}"),
+            where=self.topology.landmarks.where,
+            notes=notes,
+        )
+
+    def _left_over(self, top: Chain, heads: list[Chain], first: list[CellUse], scope: str | None) -> _Rest:
+        parts = [part for chain in (top, *heads) for part in chain if isinstance(part, Lookup | Affine)]
+        taken = {name for cell in self.cells.values() for name in cell.names}
+        taken |= {name for part in parts for name in part if isinstance(name, str)}
+        left = [name for name in self.walker.shapes if name not in taken and within(name, scope)]
+        if not left:
+            return _Rest([], [], [])
+        x = self.walker.everything_before([first[0].x])
+        state = self.walker.everything_before([output for use in first for output in (use.h_before, use.c_before)])
+        left = [name for name in left if self.walker.takes_part(name)]
+        return _Rest(
+            [name for name in left if name in x],
+            [name for name in left if name in state and name not in x],
+            [name for name in left if name not in state and name not in x],
+        )
+
+    def _refuse_parts_of_nets(
+        self, rest: _Rest, ends: Mapping[Chain, Output], uses: list[list[CellUse]], book: Book
+    ) -> None:
+        """Refuse a stack whose outputs would silently be something else than what the graph computes.
+
+        What feeds it from a fed value forward is no such case: then the model begins later, and a note says so.
+        """
+        first, last, source = uses[0][0], uses[-1][0].cell.scope, self.walker.graph.source
+        recurrent = [name for name in rest.before if self.walker.is_recurrent(name)]
+        if recurrent and not (book.given("embedding") or book.given("one_hot")):
+            raise RecognitionError(
+                f"{source}: what feeds {first.cell.scope!r} depends on its own steps before, through "
+                f"{_some(recurrent)}: a recurrent cell of another kind, or attention, which fastlstm does not run; "
+                f"pass embedding=None to run the LSTM layers alone on vectors of {first.cell.input_size} elements"
+            )
+        if book.given("head"):
+            return
+        if rest.after and not ends:
+            raise RecognitionError(
+                f"{source}: after {last!r} the graph goes on in a way that fastlstm does not run, with the variables "
+                f"{_some(rest.after)}; pass head=None to run the LSTM layers alone, or head=(kernel, bias) to take one "
+                f"dense layer with them"
+            )
+        if len(ends) == 1 and rest.after:
+            ((head, end),) = ends.items()
+            beyond = self.walker.read_after(end, rest.after)
+            if beyond:
+                names = head_names(head)
+                raise RecognitionError(
+                    f"{source}: after {names[0]!r} the graph goes on in a way that fastlstm does not run, with the "
+                    f"variables {_some(beyond)}; pass head={names!r} if that is where the model is to end"
+                )
+
+    def _top_residual(self, top: Chain, heads: list[Chain], use: CellUse, book: Book) -> bool:
+        """Whether the last cell's input is added to its output before the graph goes on."""
+        if not heads:
+            return residual_after(self.topology, use)
+        given = book.value("head") if book.given("head") else None
+        names = given if isinstance(given, list | tuple) else (given,)
+        mine = [head for head in heads if head_names(head)[0] in names] or heads
+        flags = {part.residual for head in mine for part in [head[len(top) - 1]] if isinstance(part, Cell)}
+        if len(flags) > 1 and not book.given("residual"):
+            raise RecognitionError(
+                f"{self.walker.graph.source}: what follows {cells_in(top)[-1].scope!r} reads its output both with and "
+                f"without its input added; pass residual=True or residual=False, or head= to choose"
+            )
+        return flags.pop()
+
+    def _residual(self, cell: Cell, use: CellUse) -> Fact:
+        known = self.topology.landmarks.where.get(cell) if cell.residual else None
+        if known is not None:
+            return known._replace(value=True)
+        return Fact(False, "read", f"{self.walker.source(use.h.node)}: no input is added")
+
+    def _front(self, chain: Chain, first: list[CellUse], book: Book) -> tuple[Fact, tuple[str, ...]]:
+        """How the model's input is known, and what to say of it."""
+        if isinstance(chain[0], Lookup | Hot):
+            return self.topology.landmarks.where[chain[0]], ()
+        entries = [self.topology.entries[use] for use in first if use in self.topology.entries]
+        entry = next((e for e in entries if e.feed), entries[0])
+        source = self.walker.graph.source
+        if entry.sharded and not book.given("embedding"):
+            raise RecognitionError(
+                f"{source}: the embedding is kept in several shards ({entry.text}), which fastlstm does not join; "
+                f"pass embedding=None and feed vectors of {first[0].cell.input_size} elements"
+            )
+        note = f"the graph computes the first layer's input with {entry.text}; the model takes that result as its input"
+        return Fact(None, "read", f"{entry.text} of {source}"), () if entry.feed else (note,)
+
+
+def _layer_at(top: Chain, k: int) -> Chain:
+    """The key in `layers` of the cell at `k`, whose own residual is not part of it."""
+    return top_residual(top[: k + 1], False)
+
+
+def _agreed(what: str, uses: list[CellUse], book: Book, source: str) -> Fact:
+    """The one value that all uses of a cell give `what`."""
+    facts = {use.facts[what].value: use.facts[what] for use in uses}
+    if len(facts) > 1 and not book.given(what):
+        seen = "; ".join(f"{fact.value!r} ({fact.source})" for fact in facts.values())
+        how = f"say which one to run, e.g. load(..., {what}={next(iter(facts))!r})"
+        raise RecognitionError(
+            f"{source} uses {uses[0].cell.scope!r} in ways that contradict each other: {what} is {seen}; "
+            f"{how if what in KNOWN_OVERRIDES else 'save the graph of one of them alone'}"
+        )
+    return next(iter(facts.values()))
+
+
+def _some(names: list[str]) -> str:
+    return ", ".join(names[:6]) + (f" and {len(names) - 6} more" if len(names) > 6 else "")

@@ -1,0 +1,170 @@
+"""What people pass for a checkpoint: a prefix, a file of it, a folder; and what is something else."""
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from bundle_writer import BundleWriter, message
+
+from fastlstm.errors import FormatError, MissingFileError
+from fastlstm.formats import FORMATS, open_artefact, read_variables
+
+
+@pytest.fixture
+def prefix(tmp_path, arrays):
+    prefix = tmp_path / "model.ckpt-7"
+    writer = BundleWriter()
+    for name, array in arrays.items():
+        writer.add(name.encode(), array)
+    writer.write(prefix)
+    return prefix
+
+
+META = message(2, message(1, message(1, b"v") + message(2, b"VariableV2")))
+
+
+@pytest.mark.parametrize("suffix", ["", ".index", ".meta", ".data-00000-of-00001"])
+def test_prefix_and_files(prefix, suffix, arrays, same):
+    prefix.with_name(f"{prefix.name}.meta").write_bytes(META)
+    artefact = open_artefact(f"{prefix}{suffix}")
+    assert (artefact.format, artefact.path, artefact.notes) == ("checkpoint", prefix, ())
+    assert list(artefact.graph.nodes) == ["v"]
+    assert same(artefact.tensors, arrays)
+    assert same(read_variables(prefix), arrays)
+
+
+def test_without_meta(prefix):
+    artefact = open_artefact(prefix)
+    assert artefact.graph is None
+    assert artefact.notes[0].startswith("no model.ckpt-7.meta beside it: ")
+
+
+def test_damaged_meta(prefix):
+    prefix.with_name("model.ckpt-7.meta").write_bytes(META[:-3])
+    with pytest.raises(FormatError, match=r"model\.ckpt-7\.meta: .*not a MetaGraphDef.* move model\.ckpt-7\.meta away"):
+        open_artefact(prefix)
+
+
+@pytest.mark.parametrize(
+    "named",
+    [
+        "model.ckpt-7",
+        "/home/somebody/training/model.ckpt-7",
+        "C:\\\\training\\\\model.ckpt-7",
+        "old/model.ckpt-7",
+        "model\\056ckpt-7",
+    ],
+)
+def test_folder_with_state_file(prefix, named, arrays):
+    (prefix.parent / "checkpoint").write_text(
+        f'model_checkpoint_path: "{named}"\nall_model_checkpoint_paths: "{named}"\n'
+        "all_model_checkpoint_timestamps: 1516461441.5\nlast_preserved_timestamp: 1.5\n"
+    )
+    BundleWriter().write(prefix.with_name("model.ckpt-8"))
+    assert set(open_artefact(prefix.parent).tensors) == set(arrays)
+
+
+@pytest.mark.parametrize(
+    ("state", "match"),
+    [
+        ("", "names no model_checkpoint_path"),
+        ('model_checkpoint_path: "gone"', "names 'gone'.*no gone.index"),
+        ('model_checkpoint_path: "/a/gone"', "no gone.index"),
+        ('model_checkpoint_path: "a\\000b"', "names"),
+        ('model_checkpoint_path: "' + "x" * 5000 + '"', "names"),
+        ('model_checkpoint_path: "..', "not a checkpoint state"),
+        ("\xff\xfe", "not a checkpoint state|UTF-8"),
+        ("{" * 5000, "not a checkpoint state"),
+    ],
+)
+def test_bad_state_file(prefix, state, match):
+    (prefix.parent / "checkpoint").write_bytes(state.encode("latin-1"))
+    with pytest.raises(FormatError, match=match):
+        open_artefact(prefix.parent)
+
+
+def test_folder_without_state_file(prefix, arrays):
+    assert set(open_artefact(prefix.parent).tensors) == set(arrays)
+    BundleWriter().write(prefix.with_name("model.ckpt-8"))
+    with pytest.raises(FormatError, match=r"2 checkpoints.*pass one of model\.ckpt-7, model\.ckpt-8"):
+        open_artefact(prefix.parent)
+
+
+def test_incomplete(prefix):
+    index = prefix.with_name("model.ckpt-7.index")
+    content = index.read_bytes()
+    index.unlink()
+    with pytest.raises(MissingFileError, match=r"model\.ckpt-7\.index: no such file"):
+        open_artefact(prefix.with_name("model.ckpt-7.data-00000-of-00001"))
+    prefix.with_name("model.ckpt-7.meta").write_bytes(META)
+    with pytest.raises(FormatError, match="holds the graph but no weights"):
+        open_artefact(prefix.with_name("model.ckpt-7.meta"))
+    index.write_bytes(content)
+    prefix.with_name("model.ckpt-7.data-00000-of-00001").unlink()
+    with pytest.raises(MissingFileError, match=r"model\.ckpt-7\.data-00000-of-00001: no such file"):
+        open_artefact(prefix)
+
+
+def test_v1(fixture_file, tmp_path, real_file):
+    for era in ("tf1.0", "tf1.15"):
+        folder = fixture_file(f"{era}/multi_v1")
+        for path in (folder, folder / "model"):
+            with pytest.raises(FormatError, match=r"recognised as a V1 checkpoint.*write_version=2"):
+                open_artefact(path)
+    shutil.copy(folder / "model", tmp_path / "m-00000-of-00001")
+    for name in ("m", "m-00000-of-00001"):
+        with pytest.raises(FormatError, match="recognised as a V1 checkpoint"):
+            open_artefact(tmp_path / name)
+    with pytest.raises(FormatError, match="recognised as a V1 checkpoint"):
+        open_artefact(real_file("poems_tf08_v1/model.ckpt-481000.meta"))
+
+
+def test_other_formats(tmp_path):
+    folder = tmp_path / "saved"
+    folder.mkdir()
+    with pytest.raises(FormatError, match="a folder without a checkpoint"):
+        open_artefact(folder)
+    (folder / "saved_model.pb").write_bytes(b"")
+    with pytest.raises(FormatError, match=r"recognised as a TensorFlow SavedModel.*'variables'"):
+        open_artefact(folder)
+    for name, content, match in (
+        ("frozen.pb", b"\n\0", "recognised as a TensorFlow graph"),
+        ("model.tflite", b"\x20\0\0\0TFL3", "recognised as a TensorFlow Lite"),
+        ("text.txt", b"hello world", "starts with 68 65 6c 6c 6f 20 77 6f"),
+        ("empty", b"", "it is empty"),
+    ):
+        (tmp_path / name).write_bytes(content)
+        with pytest.raises(FormatError, match=match):
+            open_artefact(tmp_path / name)
+
+
+@pytest.mark.parametrize("name", ["gone", "gone.h5", "gone.index", "a/b/c", "x" * 5000, "nul\0"])
+def test_nothing_there(tmp_path, name):
+    with pytest.raises(MissingFileError, match="no such file"):
+        open_artefact(tmp_path / name)
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no named pipes on this system")
+def test_a_pipe_is_not_waited_for(prefix):
+    os.mkfifo(prefix.with_name("pipe"))
+    with pytest.raises(FormatError):
+        open_artefact(prefix.with_name("pipe"))
+    index = prefix.with_name("model.ckpt-7.index")
+    index.unlink()
+    os.mkfifo(index)
+    with pytest.raises(FormatError):
+        open_artefact(index)
+
+
+def test_the_table_of_formats():
+    assert len({row.name for row in FORMATS}) == len(FORMATS)
+    assert not any(row.detect(Path("not there")) for row in FORMATS)
+
+
+def test_nothing_heavy_is_imported():
+    code = "import sys, fastlstm.formats; print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert not {"google.protobuf", "google_crc32c", "h5py", "safetensors"} & set(done.stdout.split())

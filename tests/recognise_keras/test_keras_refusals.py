@@ -1,0 +1,114 @@
+"""What is no chain of LSTM layers: each refusal says what it is and what was expected."""
+
+import pytest
+from keras_helpers import DENSE2, LSTM4, folders, functional, layer, legacy, recognised, sequential, small, weights_of
+
+from fastlstm.errors import RecognitionError
+
+KINDS = [
+    "Add", "BatchNormalization", "Bidirectional", "Concatenate", "Conv1D", "ConvLSTM2D", "CuDNNGRU", "Flatten", "GRU",
+    "Lambda", "LayerNormalization", "Masking", "MultiHeadAttention", "MyLayer", "RepeatVector", "Reshape", "SimpleRNN",
+]  # fmt: skip
+
+
+def changed(entry, **config):
+    return dict(entry, config=dict(entry["config"], **config))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_layers_that_are_not_run(kind):
+    with pytest.raises(
+        RecognitionError, match=f"made.h5: layer 'x' is a {kind}, which is not supported: .*a chain with"
+    ):
+        recognised(small(LSTM4, layer(kind, "x"), DENSE2))
+
+
+@pytest.mark.parametrize(
+    ("layers", "says"),
+    [
+        ([changed(LSTM4, go_backwards=True)], "go_backwards=True.*from its end"),
+        ([layer("Embedding", "e", input_dim=5, output_dim=3, mask_zero=True), LSTM4], "mask_zero=True.*pass lengths"),
+        ([changed(LSTM4, activation={"class_name": "LeakyReLU", "config": {}})], "activation is a LeakyReLU object"),
+        ([changed(LSTM4, activation={"class_name": "__lambda__"})], "activation is a __lambda__ object"),
+        ([changed(LSTM4, activation="gelu")], "activation: activation 'gelu' is not one"),
+        ([changed(LSTM4, activation="softmax")], "activation 'softmax' is not one"),
+        ([changed(LSTM4, dtype={"class_name": "P", "config": {"name": "int8_from_float32"}})], "quantised to int8"),
+        ([LSTM4, layer("Activation", "a", activation="relu")], "Activation after LSTM 'lstm'"),
+        ([LSTM4, changed(DENSE2, activation="relu"), layer("Activation", "a", activation="tanh")], r"'dense' \(relu\)"),
+        ([layer("Activation", "a", activation="relu"), LSTM4], "Activation after the input"),
+        ([LSTM4, DENSE2, layer("Softmax", "a", axis=1)], "Softmax over axis 1"),
+        ([LSTM4, DENSE2, layer("ReLU", "a", negative_slope=0.3)], "negative_slope=0.3"),
+        ([DENSE2], r"no LSTM among its layers \(Dense 'dense'\)"),
+        ([], r"no LSTM among its layers \(none\)"),
+        ([layer("TimeDistributed", "t", layer=LSTM4)], r"TimeDistributed\(LSTM\)"),
+        ([LSTM4, layer("Embedding", "dense", input_dim=4, output_dim=2)], "2 weights in the file"),
+        ([changed(LSTM4, units=5)], "are for units = 4; the configuration says 5"),
+        ([changed(LSTM4, use_bias=False)], r"3 weights in the file .*expected 2"),
+        ([changed(LSTM4, name="other")], "layer 'other': 0 weights in the file; expected 3"),
+    ],
+)
+def test_settings_that_are_not_run(layers, says):
+    artefact = small(*layers)
+    if layers and layers[0]["class_name"] == "Embedding":
+        artefact = legacy(sequential(*layers), e=weights_of("Embedding", 5, 3), lstm=weights_of("LSTM", 3, 4))
+    with pytest.raises(RecognitionError, match=f"made.h5: .*{says}"):
+        recognised(artefact)
+
+
+def test_an_lstm_after_one_that_gives_its_last_output_only():
+    weights = {"a": weights_of("LSTM", 3, 4), "b": weights_of("LSTM", 4, 4)}
+    first, second = changed(LSTM4, name="a", return_sequences=False), changed(LSTM4, name="b")
+    with pytest.raises(RecognitionError, match="'b' comes after LSTM 'a', which gives its last output only"):
+        recognised(legacy(sequential(first, second), **weights))
+
+
+def test_an_embedding_that_is_not_first():
+    model = sequential(LSTM4, layer("Embedding", "e", input_dim=5, output_dim=3))
+    with pytest.raises(RecognitionError, match="Embedding after other layers"):
+        recognised(legacy(model, lstm=weights_of("LSTM", 3, 4), e=weights_of("Embedding", 5, 3)))
+
+
+def test_sizes_that_do_not_fit_the_layer_before():
+    weights = {"a": weights_of("LSTM", 3, 4), "b": weights_of("LSTM", 5, 4)}
+    model = sequential(changed(LSTM4, name="a"), changed(LSTM4, name="b"))
+    with pytest.raises(
+        RecognitionError, match=r"'b' \(LSTM\): weight 'b/b/kernel:0' has shape \(5, 16\); expected .*\(4, 16\)"
+    ):
+        recognised(legacy(model, **weights))
+
+
+def model_of(*layers, **ends):
+    return functional((layer("InputLayer", "in"), []), *layers, **ends)
+
+
+@pytest.mark.parametrize(
+    ("model", "says"),
+    [
+        (model_of((LSTM4, ["in"]), (layer("Add", "out"), ["lstm", "in"])), "'out' is a Add with 2 inputs"),
+        (model_of((LSTM4, ["in", "in2"]), outputs=["lstm"]), "initial state comes from outside"),
+        (model_of((LSTM4, ["in"]), (DENSE2, ["lstm"]), outputs=["lstm", "dense"]), r"2 outputs \(lstm, dense\)"),
+        (model_of((LSTM4, ["in"]), inputs=["in", "in2"], outputs=["lstm"]), r"2 inputs \(in, in2\)"),
+        (
+            model_of((LSTM4, ["in"]), (DENSE2, ["lstm"]), outputs=["lstm"]),
+            "beside the chain from input to output: dense",
+        ),
+        (model_of((LSTM4, ["dense"]), (DENSE2, ["lstm"]), outputs=["lstm"]), "lead to 'lstm' twice"),
+        (model_of((LSTM4, ["nowhere"]), outputs=["lstm"]), "lead to 'nowhere'"),
+    ],
+)
+def test_graphs_that_are_no_chain(model, says):
+    with pytest.raises(RecognitionError, match=says):
+        recognised(legacy(model, lstm=weights_of("LSTM", 3, 4), dense=weights_of("Dense", 4, 2)))
+
+
+def test_a_layer_used_twice():
+    model = model_of((LSTM4, ["in"]), outputs=["lstm"])
+    entry = model["config"]["layers"][1]
+    entry["inbound_nodes"] = entry["inbound_nodes"] * 2
+    with pytest.raises(RecognitionError, match="LSTM that is used 2 times"):
+        recognised(legacy(model, lstm=weights_of("LSTM", 3, 4)))
+
+
+def test_a_subclassed_model():
+    with pytest.raises(RecognitionError, match=r"is a 'MyModel' whose configuration lists no layers.*save_weights"):
+        recognised(folders({"class_name": "MyModel", "config": {"units": 4}}))

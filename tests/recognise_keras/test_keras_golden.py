@@ -53,7 +53,7 @@ def test_golden(path):
         np.testing.assert_allclose(h, golden[f"h_{k}"], rtol=0, atol=tolerance)
 
 
-OLD = Path(__file__).parent / "data"
+OLD = Path(__file__).parents[1] / "data"
 OLD_FILES = sorted([*OLD.glob("keras1.2/*.h5"), *OLD.glob("keras2.1/*.h5")])
 
 

@@ -1,7 +1,7 @@
-"""The files beside this one, by the genuine Keras 1.2.2 and 2.1.6 on TensorFlow 1.15.
+"""tests/data/keras1.2 and keras2.1, by the genuine Keras 1.2.2 and 2.1.6 on TensorFlow 1.15.
 
     pip install --no-deps --target /somewhere keras==1.2.2
-    KERAS_BACKEND=tensorflow PYTHONPATH=/somewhere <TF 1.15.5> make_old_keras.py
+    KERAS_BACKEND=tensorflow PYTHONPATH=/somewhere <TF 1.15.5> tools/make_fixtures_old_keras.py
 
 Keras 1 writes an LSTM as twelve arrays (consume_less "cpu") or as three ("gpu"); Keras 2.1 lists a Sequential's layers
 without a dictionary around them.
@@ -14,7 +14,7 @@ import numpy as np
 from keras.layers import LSTM, Activation, Dense, Dropout, Embedding, TimeDistributed
 from keras.models import Sequential
 
-HERE = os.path.dirname(os.path.abspath(__file__))
+DATA = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "tests", "data")
 
 
 def main():
@@ -34,7 +34,7 @@ def main():
         )
         model.set_weights([rng.normal(0, 0.5, w.shape).astype("f") for w in model.get_weights()])
         x = rng.randint(0, 7, (2, 9))
-        folder = os.path.join(HERE, era)
+        folder = os.path.join(DATA, era)
         model.save(os.path.join(folder, f"model{mode}.h5"))
         model.save_weights(os.path.join(folder, f"weights{mode}.h5"))
         np.savez_compressed(os.path.join(folder, f"golden{mode}.npz"), x=x, y=model.predict(x))

@@ -1,7 +1,7 @@
-"""keras2.13/, by the genuine Keras of TensorFlow 2.13.1: folders are called _layer_checkpoint_dependencies there, and a
+"""tests/data/keras2.13, by the genuine Keras of TensorFlow 2.13.1: folders are called _layer_checkpoint_dependencies there, and a
 layer with weights counts twice, so that the second LSTM is lstm_2.
 
-    <TF 2.13.1> make_keras213.py
+    <TF 2.13.1> tools/make_fixtures_keras213.py
 """
 
 import os
@@ -9,7 +9,7 @@ import os
 import numpy as np
 import tensorflow as tf
 
-FOLDER = os.path.join(os.path.dirname(os.path.abspath(__file__)), "keras2.13")
+FOLDER = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "tests", "data", "keras2.13")
 
 
 def main():

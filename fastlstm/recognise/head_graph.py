@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from fastlstm.formats.graph import Node, Output
 from fastlstm.recognise.cell_use import ACTIVATIONS, CellUse, activation_fact
 from fastlstm.recognise.graph import Walker
-from fastlstm.recognise.graph_ops import ADDS, outputs_of
+from fastlstm.recognise.graph_ops import ADDS, is_upkeep, outputs_of
 from fastlstm.recognise.landmarks import FromAffine, FromCell
 from fastlstm.recognise.tf1_parts import Affine, Cell, Chain, Fact, extends
 from fastlstm.recognise.topology import Topology
@@ -24,6 +24,7 @@ _PARTS_OF = frozenset(
 #: Dense layers of an attention mechanism read a stack's output too (tf.contrib.seq2seq.AttentionWrapper).
 _ATTENTION = re.compile(r"(^|/)(memory_layer|query_layer|attention_layer|attention_[vgb])(_\d+)?/")
 _DROPS = frozenset({"Mul", "RealDiv", "Div", "SelectV2"})  # what a dropout is made of
+_ARITHMETIC = frozenset({"Add", "AddV2", "Sub", "Mul", "RealDiv", "Div", "Neg", "Pow"})
 _PROBABILITIES = frozenset({"Softmax", "LogSoftmax"})
 _FAR = 2000  # nodes visited on the way on, far more than a head needs
 
@@ -51,6 +52,17 @@ def residual_after(topology: Topology, use: CellUse) -> bool:
         if node.op in ADDS and topology.landmarks.marks(Output(node.name, 0)) == [FromCell(use, "h", True)]:
             return True
     return False
+
+
+def arithmetic_after(walker: Walker, end: Output) -> list[Node]:
+    """Operations that go on with the model's output and a constant, such as 2 * y: no layer holds them."""
+    return [
+        node
+        for node in _onward(walker, end)
+        if node.op in _ARITHMETIC
+        and not is_upkeep(node)
+        and any(walker.constant(other) is not None for other in node.inputs)
+    ]
 
 
 def _outermost(topology: Topology, product: Node) -> tuple[Output, Affine | None]:

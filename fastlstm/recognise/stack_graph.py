@@ -10,7 +10,7 @@ from fastlstm.formats.graph import Graph, Output
 from fastlstm.recognise.cell_graph import uses_of_cell
 from fastlstm.recognise.cell_use import CellUse, NotThisCell
 from fastlstm.recognise.graph import Walker
-from fastlstm.recognise.head_graph import heads_above, residual_after, top_residual
+from fastlstm.recognise.head_graph import arithmetic_after, heads_above, residual_after, top_residual
 from fastlstm.recognise.overrides import KNOWN_OVERRIDES, Book
 from fastlstm.recognise.tf1_names import Candidates, CellVariables, within
 from fastlstm.recognise.tf1_parts import Affine, Cell, Chain, Fact, Hot, Lookup, Stack, cells_in, extends, head_names
@@ -69,6 +69,10 @@ class GraphStacks:
         front, notes = self._front(chain, uses[0], book)
         if rest.state:
             notes = (*notes, f"the graph computes its initial state with {_some(rest.state)}; zero_state is zeros")
+        beyond = arithmetic_after(self.walker, next(iter(ends.values())) if ends else uses[-1][0].h)
+        if beyond and len(ends) <= 1:
+            after = ", ".join(f"{node.op} {node.name!r}" for node in beyond[:3])
+            notes = (*notes, f"the graph goes on with the model's output and a constant, which is not run: {after}")
         return Stack(
             chain=chain,
             cells=self.cells,

@@ -290,6 +290,18 @@ def test_a_head_of_hand_named_variables_without_bias():
     assert (head.name, head.output_size, head.bias.any()) == ("Variable", 2, False)
 
 
+@pytest.mark.parametrize("headed", [True, False])
+def test_arithmetic_behind_the_model_is_told(headed):
+    build = Builder()
+    y, _ = build.dynamic_rnn(CELL, build.placeholder(), (3, 5))
+    if headed:
+        y = build.dense("out", y, (5, 2), "Tanh")
+    assert not recognise(build.artefact()).notes
+    build.add("Mul", "twice", build.const(np.float32(2)), y)
+    (note,) = recognise(build.artefact()).notes
+    assert note == "the graph goes on with the model's output and a constant, which is not run: Mul 'twice'"
+
+
 def test_an_embedding_table_as_head_is_transposed():
     build = Builder()
     y, _ = build.dynamic_rnn(CELL, lookup(build), (3, 3))

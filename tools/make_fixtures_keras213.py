@@ -1,5 +1,5 @@
-"""tests/data/keras2.13, by the genuine Keras of TensorFlow 2.13.1: folders are called _layer_checkpoint_dependencies there, and a
-layer with weights counts twice, so that the second LSTM is lstm_2.
+"""tests/data/keras2.13, by the genuine Keras of TensorFlow 2.13.1: folders are called _layer_checkpoint_dependencies
+there, and a layer with weights counts twice, so that the second LSTM is lstm_2.
 
     <TF 2.13.1> tools/make_fixtures_keras213.py
 """

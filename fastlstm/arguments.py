@@ -12,7 +12,7 @@ from fastlstm.errors import ArgumentError, ShapeError
 
 
 def vectors(value: ArrayLike, axes: str, size: int, dtype: np.dtype, *, name: str) -> tuple[NDArray[np.floating], bool]:
-    """Input vectors in C order, with a batch axis, and whether they came without one.
+    """Input vectors as an array of our own, with a batch axis, and whether they came without one.
 
     axes  the leading axes by their letters, "B" or "BT"; the last axis is D = size
     """
@@ -26,7 +26,7 @@ def vectors(value: ArrayLike, axes: str, size: int, dtype: np.dtype, *, name: st
             f"{name}: shape {a.shape}; expected {_shape(axes, size)}, "
             f"or {_shape(axes[1:], size)} for a batch of one: the model's input has {size} elements"
         )
-    return np.ascontiguousarray(a.reshape(shape), dtype), single
+    return np.array(a.reshape(shape), dtype, order="C"), single
 
 
 def _array(value: Any, name: str) -> NDArray[Any]:
@@ -52,20 +52,22 @@ def token_ids(value: Any, axes: str, vocabulary_size: int, *, name: str) -> tupl
     shape = (1, *a.shape) if single else a.shape
     if len(shape) != len(axes) or shape[0] == 0:
         raise ShapeError(f"{name}: shape {a.shape}; expected {expected}, or without the axis B for a batch of one")
-    bad = np.flatnonzero((a < 0) | (a >= vocabulary_size)) if a.size else ()
-    if len(bad):
+    ids = np.array(a, np.int64, order="C")  # the check is of our own copy: compiled code takes the ids unchecked
+    bad = np.flatnonzero((ids < 0) | (ids >= vocabulary_size))
+    if bad.size:
+        place = tuple(int(i) for i in np.unravel_index(bad[0], ids.shape))
         raise ArgumentError(
-            f"{name}: id {a.flat[bad[0]]} at position {tuple(int(i) for i in np.unravel_index(bad[0], shape))}; "
+            f"{name}: id {ids.flat[bad[0]]}{f' at position {place}' if place else ''}; "
             f"expected 0 to {vocabulary_size - 1}: the model's vocabulary has {vocabulary_size} ids"
         )
-    return np.ascontiguousarray(a.reshape(shape), np.int64), single
+    return ids.reshape(shape), single
 
 
 def row_lengths(value: ArrayLike | None, batch: int, steps: int, *, least: int = 0) -> NDArray[np.int64]:
     """Valid steps of each row, (B,) int64; all of them where None."""
     if value is None:
         return np.full(batch, steps, np.int64)
-    a = np.atleast_1d(_array(value, "lengths"))
+    a = np.array(np.atleast_1d(_array(value, "lengths")))
     if a.dtype.kind not in "iu" or a.shape != (batch,):
         raise ShapeError(
             f"lengths: {a.dtype} of shape {a.shape}; expected {batch} integers, one for each row of the batch"

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from fastlstm import arguments
-from fastlstm.backends.base import Drawing
+from fastlstm.backends.base import Drawing, Pair
 from fastlstm.errors import ArgumentError, ShapeError
 from fastlstm.layers import Activation, Dense
 from fastlstm.sampling import Sampler, sampler_of
@@ -33,14 +33,18 @@ def generate(
     feedback: Feedback | None,
     stop: int | Iterable[int] | None,
     seed: int | None,
+    position: int,
 ) -> tuple[NDArray[Any], State]:
     """See `Model.generate`."""
     n = arguments.count(n, name="n")
-    primed, single = _prime(model, prime, state)
-    drawing = _drawing(model, sample, stop, seed)
-    pairs = model.state_pairs(state, len(primed))
+    rows = None if state is None else state_of(state).batch_size
+    primed, single = _prime(model, prime, rows)
+    drawing = _drawing(model, sample, stop, seed, arguments.count(position, name="position", least=0))
+    pairs = _finite(model, model.state_pairs(state, len(primed)))
     limits = arguments.row_lengths(lengths, *primed.shape[:2], least=1)
     if feedback is not None:
+        if not callable(feedback):
+            raise ArgumentError(f"feedback is {feedback!r}; expected a function that makes the next input of an output")
         outputs, after = _by_python(model, n, primed, pairs, limits, feedback)
     else:
         _check_feeds_back(model)
@@ -61,34 +65,48 @@ def iterate(
 ) -> Iterator[Any]:
     """See `Model.iterate`. The arguments are checked at the call, not at the first output."""
     n, chunk = arguments.count(n, name="n"), arguments.count(chunk, name="chunk")
-    fed, single = _prime(model, prime, state)
+    fed, single = _prime(model, prime, None)
     if not single:
         raise ShapeError(f"prime: shape {np.shape(prime)}; iterate follows one sequence, expected no batch axis")
     _check_feeds_back(model)
-    return _pieces(model, n, fed, model.state_pairs(state, 1), _drawing(model, sample, stop, seed), chunk)
+    drawing = _drawing(model, sample, stop, seed, 0)
+    return _pieces(model, n, fed, _finite(model, model.state_pairs(state, 1)), drawing, chunk)
 
 
 def _pieces(model: Model, n: int, fed: Any, pairs: Any, drawing: Drawing | None, chunk: int) -> Iterator[Any]:
     while n > 0:
         size = min(n, chunk)
         outputs, pairs = model.backend.generate(size, fed, np.array([fed.shape[1]]), pairs, drawing)
+        n, fed = n - size, outputs[:, -1:].copy()  # what is given out is the caller's to change
         for y in outputs[0]:
             yield y if drawing is None else int(y)
             if drawing is not None and y in drawing.stop:
                 return
-        n, fed = n - size, outputs[:, -1:]
         if drawing is not None:
             drawing = replace(drawing, position=drawing.position + size)
 
 
-def _prime(model: Model, prime: ArrayLike | None, state: StateLike | None) -> tuple[NDArray[Any], bool]:
+def _finite(model: Model, pairs: list[Pair]) -> list[Pair]:
+    """`pairs`. Raise ArgumentError where a token model would begin with NaN: any id would be as good as another."""
+    for k, pair in enumerate(pairs if model.takes_ids else ()):
+        for name, a in zip("ch", pair, strict=True):
+            if not np.isfinite(a).all():
+                raise ArgumentError(
+                    f"state of layer {k}: {name} has NaN or infinite elements, with which no id is more probable than "
+                    f"another; begin again with model.zero_state()"
+                )
+    return pairs
+
+
+def _prime(model: Model, prime: ArrayLike | None, rows: int | None) -> tuple[NDArray[Any], bool]:
+    """The prime with a batch axis, and whether it came without; a zero vector where None, for each of `rows`."""
     if prime is None:
         if model.takes_ids:
             raise ArgumentError(
                 "prime is None; this model takes ids and needs at least one to begin with, e.g. prime=[0]"
             )
-        rows = () if state is None else (state_of(state).batch_size,)
-        prime = np.zeros((*rows, 1, model.input_size), model.dtype)
+        batch = () if rows is None else (rows,)
+        prime = np.zeros((*batch, 1, model.input_size), model.dtype)
     primed, single = model.inputs(prime, "BT", name="prime")
     if primed.shape[1] == 0:
         raise ArgumentError(
@@ -98,7 +116,7 @@ def _prime(model: Model, prime: ArrayLike | None, state: StateLike | None) -> tu
 
 
 def _drawing(
-    model: Model, sample: Sampler | str | None, stop: int | Iterable[int] | None, seed: int | None
+    model: Model, sample: Sampler | str | None, stop: int | Iterable[int] | None, seed: int | None, position: int
 ) -> Drawing | None:
     """How ids are drawn; None for a continuous model."""
     if not model.takes_ids:
@@ -110,14 +128,14 @@ def _drawing(
         return None
     sampler = sampler_of(sample)
     last = model.layers[-1]
-    ends = [] if stop is None else [stop] if np.ndim(stop) == 0 and not isinstance(stop, Iterable) else list(stop)
+    ends = [] if stop is None else list(stop) if isinstance(stop, set | frozenset) else np.atleast_1d(stop).tolist()
     return Drawing(
         sampler.temperature,
         sampler.top_k,
         sampler.top_p,
         isinstance(last, Dense) and last.activation is Activation.SOFTMAX,
         secrets.randbits(64) if seed is None else arguments.count(seed, name="seed", least=0) % 2**64,
-        0,
+        position,
         arguments.token_ids(ends, "B", model.vocabulary_size, name="stop")[0] if ends else np.empty(0, np.int64),
     )
 

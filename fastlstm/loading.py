@@ -39,8 +39,8 @@ def load(
 ) -> Model:
     """The trained LSTM in a file, ready to run.
 
-    path       a TensorFlow checkpoint (its prefix, one of its files, or its folder), .h5, .keras, .weights.h5, or a file
-               by `fastlstm.save`
+    path       a TensorFlow checkpoint (its prefix, one of its files, or its folder), .h5, .keras, .weights.h5, or what
+               `fastlstm.save` wrote
     scope      picks one LSTM where the file holds several; the error that asks for it lists them
     device, dtype, weights, threads
                as for `Model`; dtype None is the file's own: float64 where the LSTM's weights are float64, else float32

@@ -44,7 +44,10 @@ class Model:
         threads: int = 1,
         report: Report | None = None,
     ) -> None:
-        self.layers = tuple(layers)
+        try:
+            self.layers = tuple(layers)
+        except TypeError:
+            raise ArgumentError(f"layers is {type(layers).__name__}; expected a sequence, e.g. [{layers!r}]") from None
         self.device = _checked_device(device)
         _check_chain(self.layers)
         self._lstms = [layer for layer in self.layers if isinstance(layer, LSTM)]
@@ -93,9 +96,21 @@ class Model:
             from fastlstm.backends.reference import ReferenceBackend
 
             return ReferenceBackend(self.layers, self.dtype)
-        from fastlstm.backends.cpu import CpuBackend
-
+        try:
+            from fastlstm.backends.cpu import CpuBackend
+        except ImportError as error:
+            raise DeviceError(
+                f"device 'cpu' needs Numba, which cannot be imported ({error}); install numba, or pass device='numpy'"
+            ) from error
         return CpuBackend(self.layers, self.dtype)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Without the backend, which holds addresses: a copy makes its own."""
+        return {name: value for name, value in self.__dict__.items() if name != "backend"}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self.dtype = np.dtype(self.dtype.name)  # NumPy's own object again, which Stream.step compares by identity
 
     def __str__(self) -> str:
         rows = [
@@ -145,10 +160,7 @@ class Model:
         batch, steps = checked.shape[:2]
         pairs = self.state_pairs(state, batch)
         limits = arguments.row_lengths(lengths, batch, steps)
-        if steps == 0:
-            ys, after = np.zeros((batch, 0, self.output_size), self.dtype), pairs
-        else:
-            ys, after = self.backend.run(checked, pairs, limits)
+        ys, after = self.backend.run(checked, pairs, limits)
         return (ys[0] if single else ys), State(after)
 
     def generate(
@@ -161,6 +173,8 @@ class Model:
         feedback: Callable[[NDArray[np.floating]], ArrayLike] | None = None,
         stop: int | Iterable[int] | None = None,
         seed: int | None = None,
+        *,
+        position: int = 0,
     ) -> tuple[NDArray[Any], State]:
         """Feed the model its own output, in one compiled call.
 
@@ -172,13 +186,17 @@ class Model:
         sample    how a token model chooses: "greedy" (None), or a Sampler
         feedback  y (B, V) -> x (B, D), where the next input is not the output itself: called from Python at each step
         stop      an id, or ids: a row that draws one repeats it to the end
-        seed      of a Sampler's random numbers; None is a new one each time. Row b's draws depend on seed, b and the
-                  number of the step alone, not on device or batch size
-        ->        outputs (B, n, V), or ids (B, n) int64 of a token model; the State before the last output is fed back.
-                  To go on: generate(m, prime=ys[:, -1:], state=state)
+        seed      of a Sampler's random numbers, modulo 2^64; None is a new one each time. Row b's numbers depend on
+                  seed, b and the number of the draw alone, not on device or batch size
+        position  how many draws each row has made with this seed before, in calls that this one goes on from
+        ->        outputs (B, n, V), or ids (B, n) int64 of a token model; the State before the last output is fed back
         Without the axis B in prime there is none in the outputs. Raises ShapeError, ArgumentError.
+
+        To go on:  generate(m, prime=ys[..., -1:, :], state=state), or of a token model
+                   generate(m, prime=ids[..., -1:], state=state, sample=sample, seed=seed, position=n)
+        The call does not see Ctrl-C until it returns; `iterate` does.
         """
-        return generation.generate(self, n, prime, state, lengths, sample, feedback, stop, seed)
+        return generation.generate(self, n, prime, state, lengths, sample, feedback, stop, seed, position)
 
     def iterate(
         self,
@@ -200,7 +218,7 @@ class Model:
         return generation.iterate(self, n, prime, state, sample, stop, seed, chunk)
 
     def stream(self) -> Stream:
-        """One live sequence, with a state of its own and nothing to allocate or compile later."""
+        """One live sequence, with a state of its own; everything it needs is allocated and compiled now."""
         return Stream(self)
 
     # Checks shared with Stream and generation.
@@ -258,10 +276,11 @@ def _check_chain(layers: tuple[Layer, ...]) -> None:
 def _checked_dtype(dtype: DTypeLike | None, layers: tuple[Layer, ...]) -> np.dtype:
     """The model's dtype. Raise WeightError where a weight would overflow in it."""
     if dtype is None:
-        return np.result_type(*[layer.kernel.dtype for layer in layers if isinstance(layer, LSTM)])
+        lstms = [layer for layer in layers if isinstance(layer, LSTM)]
+        dtype = np.result_type(*[a for layer in lstms for a in (layer.kernel.dtype, layer.recurrent_kernel.dtype)])
     try:
         wanted = np.dtype(dtype)
-    except TypeError:
+    except (TypeError, ValueError, SyntaxError):
         wanted = np.dtype(object)
     if wanted not in (np.float32, np.float64):
         raise ArgumentError(f"dtype is {dtype!r}; expected 'float32' or 'float64'")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from numbers import Integral
 
 from fastlstm.errors import ArgumentError
 
@@ -23,14 +24,27 @@ class Sampler:
     top_p: float | None = None
 
     def __post_init__(self) -> None:
-        if not (math.isfinite(self.temperature) and self.temperature >= 0):
+        temperature, top_p = _number(self.temperature), 1.0 if self.top_p is None else _number(self.top_p)
+        if not (math.isfinite(temperature) and temperature >= 0):
             raise ArgumentError(f"temperature is {self.temperature!r}; expected a finite number of at least 0")
-        if self.top_k is not None and (self.top_k != int(self.top_k) or self.top_k < 1):
-            raise ArgumentError(f"top_k is {self.top_k!r}; expected an integer of at least 1, or None for all ids")
-        if self.top_p is not None and not 0 < self.top_p <= 1:
+        if not 0 < top_p <= 1:
             raise ArgumentError(
                 f"top_p is {self.top_p!r}; expected a number above 0 and at most 1, or None for all ids"
             )
+        if self.top_k is not None:
+            if isinstance(self.top_k, bool) or not isinstance(self.top_k, Integral) or self.top_k < 1:
+                raise ArgumentError(f"top_k is {self.top_k!r}; expected an integer of at least 1, or None for all ids")
+            object.__setattr__(self, "top_k", int(self.top_k))
+        object.__setattr__(self, "temperature", temperature)  # NumPy's numbers would compile the loops anew
+        object.__setattr__(self, "top_p", None if self.top_p is None else top_p)
+
+
+def _number(value: object) -> float:
+    """`value` as a float; NaN, which every check refuses, where it is none."""
+    try:
+        return float(value)  # type: ignore[arg-type]
+    except (TypeError, ValueError, OverflowError):
+        return math.nan
 
 
 #: Always the most probable id; of equals, the lowest.

@@ -31,7 +31,11 @@ class State:
     """
 
     def __init__(self, layers: Sequence[Sequence[ArrayLike]]) -> None:
-        self._layers = tuple(_layer_state(k, pair) for k, pair in enumerate(layers))
+        try:
+            pairs = list(layers)
+        except TypeError:
+            raise ShapeError(f"a State needs one (c, h) a layer; got {type(layers).__name__}") from None
+        self._layers = tuple(_layer_state(k, pair) for k, pair in enumerate(pairs))
         if not self._layers:
             raise ShapeError("a State needs at least one layer's (c, h)")
         sizes = {a.shape[0] for pair in self._layers for a in pair}
@@ -103,6 +107,8 @@ class State:
             raise ArgumentError(
                 f"reset(rows={rows!r}): the state has rows 0 to {self.batch_size - 1}: {error}"
             ) from None
+        if not all(a.flags.writeable for pair in self._layers for a in pair):
+            raise ArgumentError("reset: the state is made of read-only arrays; reset a copy() of it")
         for pair in self._layers:
             for a in pair:
                 a[index] = 0
@@ -134,20 +140,28 @@ StateLike: TypeAlias = "State | ArrayLike | Sequence[Sequence[ArrayLike]]"
 
 
 def state_of(value: StateLike) -> State:
-    """A State from any of the three forms."""
+    """A State from any of the three forms; of a model with one layer also its LSTMStateTuple by itself."""
     if isinstance(value, State):
         return value
-    return State.from_array(value) if isinstance(value, np.ndarray) else State.from_tuples(value)  # type: ignore[arg-type]
+    if isinstance(value, np.ndarray):
+        return State.from_array(value)
+    return State.from_tuples([value] if hasattr(value, "c") and hasattr(value, "h") else value)  # type: ignore[list-item, arg-type]
 
 
 def _layer_state(k: int, pair: Sequence[ArrayLike]) -> LayerState:
     try:
-        c, h = pair
+        c, h = (pair.c, pair.h) if hasattr(pair, "c") and hasattr(pair, "h") else pair
     except (TypeError, ValueError):
-        raise ShapeError(f"state of layer {k}: expected a pair (c, h), got {type(pair).__name__}") from None
+        raise ShapeError(
+            f"state of layer {k}: expected a pair (c, h), got {type(pair).__name__}; a State holds one pair a layer, "
+            f"as in [(c, h), (c, h)]"
+        ) from None
     arrays = []
     for name, value in (("c", c), ("h", h)):
-        a = np.asarray(value)
+        try:
+            a = np.asarray(value)
+        except ValueError:
+            raise ShapeError(f"state of layer {k}: the rows of {name} have not the same length") from None
         if a.dtype.kind not in "fiu":
             raise ShapeError(
                 f"state of layer {k}: {name} has elements of type {a.dtype}; expected floating-point numbers"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -18,16 +18,17 @@ if TYPE_CHECKING:
 class Stream:
     """A model with a state of its own, for one sequence that arrives a step at a time.
 
-    Everything is allocated, and compiled, when the stream is made: `step` allocates nothing and takes no lock. Streams
-    share their model's weights; use each from one thread at a time.
+    Everything is allocated, and compiled, when the stream is made: `step` allocates nothing and takes no lock of its
+    own (Python's it gives up while it computes). Streams share their model's weights; use each from one thread at a
+    time. A copy of a stream, or a pickled one, is a stream of its own with the same state.
     """
 
     def __init__(self, model: Model) -> None:
         self._model = model
         self._session = session = model.backend.session()
-        self._advance, self._input, self._tokens, self._output = (
-            session.advance, session.input, session.tokens, session.output,
-        )  # fmt: skip
+        self._advance, self._input, self._tokens = session.advance, session.input, session.tokens
+        self._output = session.output.view()
+        self._output.flags.writeable = False  # it may be the hidden state itself
         self._dtype = model.dtype
         self._shape = None if self._input is None else self._input.shape
 
@@ -35,7 +36,7 @@ class Stream:
         """One time step.
 
         x   (D,)  the input; an id where the model begins with an embedding or one-hot
-        ->  y (V,), a view that the next call overwrites: copy it to keep it
+        ->  y (V,), a read-only view that the next call overwrites: copy it to keep it
         Raises ShapeError or ArgumentError, the state unchanged.
         """
         if self._input is None:
@@ -49,6 +50,8 @@ class Stream:
 
     def _vector(self, x: ArrayLike) -> NDArray[np.floating]:
         """x in the model's dtype, checked: what `step` need not do for an array that is just so."""
+        if np.shape(x) == () and self._shape == (1,):
+            x = [x]
         vector, single = arguments.vectors(x, "B", self._model.input_size, self._dtype, name="x")
         if not single:
             raise ShapeError(f"x: shape {np.shape(x)}; a stream is one sequence, expected shape {self._shape}")
@@ -85,6 +88,16 @@ class Stream:
     def state(self, value: StateLike) -> None:
         self._session.set_state(self._model.state_pairs(value, batch_size=1))
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Copied and pickled as model and state: the buffers' addresses mean nothing elsewhere."""
+        return _restored, (self._model, self.state)
+
     def reset(self) -> None:
         """Set the state to zero."""
         self.state = self._model.zero_state(1)
+
+
+def _restored(model: Model, state: State) -> Stream:
+    stream = Stream(model)
+    stream.state = state
+    return stream

@@ -98,6 +98,20 @@ CASES = {
     "temperature": (lambda: fastlstm.Sampler(-1.0), ArgumentError, "temperature is -1.0"),
     "temperature nan": (lambda: fastlstm.Sampler(float("nan")), ArgumentError, "temperature is nan"),
     "top_k": (lambda: fastlstm.Sampler(top_k=0), ArgumentError, "top_k is 0"),
+    "temperature text": (lambda: fastlstm.Sampler("hot"), ArgumentError, "temperature is 'hot'"),
+    "temperature huge": (lambda: fastlstm.Sampler(10**400), ArgumentError, "expected a finite number"),
+    "top_k float": (lambda: fastlstm.Sampler(top_k=5.0), ArgumentError, "top_k is 5.0"),
+    "top_k bool": (lambda: fastlstm.Sampler(top_k=True), ArgumentError, "top_k is True"),
+    "top_p text": (lambda: fastlstm.Sampler(top_p="x"), ArgumentError, "top_p is 'x'"),
+    "position": (lambda: IDS.generate(5, [1], position=-1), ArgumentError, "position is -1"),
+    "feedback": (lambda: UNEVEN.generate(1, feedback=3), ArgumentError, "feedback is 3; expected a function"),
+    "state nan": (
+        lambda: IDS.generate(2, [1], [(np.full((1, 4), np.nan), np.ones((1, 4)))]),
+        ArgumentError,
+        r"c has NaN .*zero_state",
+    ),
+    "state number": (lambda: UNEVEN.step(np.ones(3), 5), ShapeError, r"one \(c, h\) a layer; got int"),
+    "state ragged": (lambda: State([([[1.0], [1.0, 2.0]], [[1.0]])]), ShapeError, "rows of c"),
     "top_p": (lambda: fastlstm.Sampler(top_p=1.5), ArgumentError, "top_p is 1.5"),
     # weights and layers
     "nan weight": (
@@ -120,6 +134,25 @@ CASES = {
     "softmax inside": (lambda: lstm(activation="softmax"), ArgumentError, "softmax"),
     "cell_clip": (lambda: lstm(cell_clip=-1.0), ArgumentError, "cell_clip is -1.0"),
     "proj_clip": (lambda: lstm(proj_clip=1.0), ArgumentError, "no projection to clip"),
+    "cell_clip text": (lambda: lstm(cell_clip="a"), ArgumentError, "cell_clip is 'a'"),
+    "forget_bias none": (lambda: lstm(forget_bias=None), ArgumentError, "forget_bias is None"),
+    "forget_bias huge": (
+        lambda: fastlstm.LSTM(np.ones((3, 16), "f4"), np.ones((4, 16), "f4"), np.ones(16, "f4"), forget_bias=1e300),
+        ArgumentError,
+        "too large for a bias of float32",
+    ),
+    "peepholes true": (lambda: lstm(peepholes=True), WeightError, "0 peepholes"),
+    "gate order none": (lambda: lstm(gate_order=None), ArgumentError, "gate_order None"),
+    "layers": (lambda: fastlstm.Model(lstm()), ArgumentError, "layers is LSTM; expected a sequence"),
+    "too large unasked": (
+        lambda: fastlstm.Model(
+            [fastlstm.LSTM(np.ones((3, 16), "f4"), np.ones((4, 16), "f4")), fastlstm.Dense(np.full((4, 2), 1e300))]
+        ),
+        WeightError,
+        "too large for float32",
+    ),
+    "vocabulary text": (lambda: fastlstm.OneHot("a"), ArgumentError, "vocabulary_size is 'a'"),
+    "dtype syntax": (lambda: fastlstm.Model([lstm()], dtype="f4,,"), ArgumentError, "'f4,,'"),
     "forget_bias": (lambda: lstm(forget_bias=float("inf")), ArgumentError, "forget_bias is inf"),
     "residual": (lambda: lstm(residual=True), WeightError, "3 elements and the output 4"),
     "vocabulary": (lambda: fastlstm.OneHot(0), ArgumentError, "vocabulary_size is 0"),

@@ -1,5 +1,7 @@
 """Running against the oracle, and the properties that any drop-in for dynamic_rnn has."""
 
+from collections import namedtuple
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -158,7 +160,7 @@ def test_generate_is_priming_and_feeding_back(device, data):
                 y, state = model.step(y, state)
         almost_equal(ys[b], np.array(expected))
         same_states(almost_equal, end.rows(b), state)
-    more, _ = model.generate(3, ys[:, -1:], end)
+    more, _ = model.generate(3, ys[..., -1:, :], end)
     almost_equal(np.concatenate([ys, more], 1), model.generate(n + 3, prime, lengths=lengths)[0])
 
 
@@ -191,6 +193,34 @@ def test_nothing_given_is_modified():
         call(xs, state)
         np.testing.assert_array_equal(xs, before)
         same_states(np.testing.assert_array_equal, state, kept)
+
+
+@pytest.mark.parametrize("device", DEVICES)
+def test_no_steps_give_no_outputs(device):
+    model = fastlstm.Model(models.layers_of(stack(np.random.default_rng(0))), device=device)
+    state = random_state(model, 2, np.random.default_rng(1))
+    ys, after = model.run(np.zeros((2, 0, 5)), state)
+    assert ys.shape == (2, 0, 4)
+    same_states(np.testing.assert_array_equal, after, state)
+    assert model.stream().process(np.zeros((0, 5))).shape == (0, 4)
+
+
+def test_a_state_is_taken_by_its_names():
+    """An LSTMStateTuple is (c, h); a pair that names its parts is read by the names, in whatever order they stand."""
+    model = fastlstm.Model(models.layers_of([models.lstm(np.random.default_rng(0), 3, 4)]))
+    state = random_state(model, 2, np.random.default_rng(1))
+    swapped = namedtuple("Swapped", "h c")(state[0].h, state[0].c)
+    expected, _ = model.step(np.ones((2, 3)), state)
+    for given_state in (
+        state[0],
+        [state[0]],
+        swapped,
+        [swapped],
+        [list(state[0])],
+        state.to_array(),
+        state.to_tuples(),
+    ):
+        np.testing.assert_array_equal(model.step(np.ones((2, 3)), given_state)[0], expected)
 
 
 def test_a_missing_batch_axis_is_given_back_missing():

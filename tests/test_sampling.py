@@ -42,6 +42,9 @@ def test_greedy_is_argmax(device, activation):
         fastlstm.Sampler(0.9, top_k=7, top_p=0.9),
         fastlstm.Sampler(1.0, top_k=1),
         fastlstm.Sampler(1.0, top_p=1e-9),
+        fastlstm.Sampler(1.0, top_k=13),
+        fastlstm.Sampler(1.0, top_k=99),
+        fastlstm.Sampler(1.0, top_p=1.0),
     ],
 )
 def test_both_devices_draw_the_same_ids(sampler, activation):
@@ -106,6 +109,26 @@ def test_iterate_gives_what_generate_gives(device):
     end = ids[20]
     stopped = list(model.iterate(50, [1, 2], sample=sample, seed=3, stop=int(end), chunk=7))
     assert stopped == ids[: ids.tolist().index(end) + 1].tolist()
+
+
+@pytest.mark.parametrize("device", DEVICES)
+def test_going_on_draws_what_one_call_draws(device):
+    model, _ = token_model(device)
+    sampler = fastlstm.Sampler(1.5)
+    whole, _ = model.generate(40, [1, 2], sample=sampler, seed=3)
+    first, state = model.generate(25, [1, 2], sample=sampler, seed=3)
+    rest, _ = model.generate(15, first[..., -1:], state, sample=sampler, seed=3, position=25)
+    np.testing.assert_array_equal(np.concatenate([first, rest]), whole)
+
+
+@pytest.mark.parametrize("device", DEVICES)
+def test_what_iterate_gives_is_the_callers_to_change(device):
+    model = fastlstm.Model(models.layers_of([models.lstm(np.random.default_rng(0), 3, 3)]), device=device)
+    expected, _ = model.generate(20, np.ones((2, 3)))
+    for y, kept in zip(model.iterate(20, np.ones((2, 3)), chunk=4), expected, strict=True):
+        np.testing.assert_array_equal(y, kept)
+        y[:] = 7
+    assert len(list(model.iterate(3, state=model.zero_state()))) == 3
 
 
 @pytest.mark.parametrize("device", DEVICES)

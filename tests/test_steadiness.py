@@ -1,6 +1,11 @@
 """What a deadline needs: nothing allocated in the loops, nothing compiled twice, streams that do not meet."""
 
+import copy
+import gc
 import json
+import os
+import pickle
+import shutil
 import subprocess
 import sys
 import threading
@@ -89,6 +94,106 @@ def test_streams_of_one_model_run_side_by_side():
     for thread in threads:
         thread.join()
     np.testing.assert_array_equal(results, expected)
+
+
+@pytest.mark.parametrize("copied", [copy.copy, copy.deepcopy, lambda s: pickle.loads(pickle.dumps(s))])
+def test_a_copied_stream_is_a_stream_of_its_own(copied):
+    stream = fastlstm.Model(models.layers_of(every_option())).stream()
+    stream.step(np.ones(4))
+    other, expected = copied(stream), stream.state
+    other.step(np.ones(4))
+    for one, two in zip(stream.state, expected, strict=True):
+        np.testing.assert_array_equal(one.c, two.c)
+    del stream
+    gc.collect()
+    again = other.state
+    y = other.step(np.zeros(4)).copy()
+    other.state = again
+    np.testing.assert_array_equal(other.step(np.zeros(4)), y)
+
+
+def test_a_pickled_model_is_the_same_model():
+    model = fastlstm.Model(models.layers_of(tokens(), "float32"))
+    model.step(1)
+    again = pickle.loads(pickle.dumps(model))
+    assert again.dtype is np.dtype(np.float32)
+    np.testing.assert_array_equal(again.run([1, 2, 3])[0], model.run([1, 2, 3])[0])
+
+
+def test_what_a_step_gives_cannot_change_the_state():
+    for device in ("cpu", "numpy"):
+        stream = fastlstm.Model([fastlstm.LSTM(np.ones((1, 8)), np.ones((2, 8)))], device=device).stream()
+        y = stream.step(0.5)
+        with pytest.raises(ValueError, match="read-only"):
+            y[:] = 9
+
+
+def test_ids_are_checked_in_a_copy_of_our_own():
+    """Compiled code reads them without the GIL: what the caller's memory holds by then must not matter."""
+    model = fastlstm.Model(models.layers_of(tokens()))
+    ids = np.array([[1, 2, 3]])
+    for checked in (model.inputs(ids, "BT", name="xs")[0], model.inputs(ids[0], "BT", name="xs")[0]):
+        assert not np.shares_memory(checked, ids)
+
+
+def test_read_only_arguments_compile_nothing():
+    from fastlstm.backends import cpu_loops
+
+    vectors, ids = fastlstm.Model(models.layers_of(every_option())), fastlstm.Model(models.layers_of(tokens()))
+
+    def call(xs, numbers, top_k):
+        vectors.run(xs)
+        vectors.generate(2, xs)
+        ids.run(numbers)
+        ids.generate(2, numbers, sample=fastlstm.Sampler(np.float32(0.5), top_k=top_k), seed=np.int64(1))
+
+    xs, numbers = np.zeros((2, 3, 4)), np.zeros((2, 3), np.int64)
+    call(xs, numbers, 3)
+    before = [len(d.signatures) for d in (cpu_loops.run, cpu_loops.generate)]
+    xs.flags.writeable = numbers.flags.writeable = False
+    call(xs, numbers, np.int32(3))
+    call(np.asfortranarray(xs)[::-1], numbers[:, ::-1], 3)
+    assert [len(d.signatures) for d in (cpu_loops.run, cpu_loops.generate)] == before
+
+
+def test_code_of_older_sources_is_not_run(tmp_path):
+    """Numba's cache looks at a function's own file; an edit of the file beside it has to count too."""
+    shutil.copytree(
+        REPOSITORY / "fastlstm", tmp_path / "fastlstm", ignore=shutil.ignore_patterns("data", "__pycache__")
+    )
+    code = "import fastlstm as f, numpy as n; print(f.Model([f.LSTM(n.ones((1, 4)), n.ones((1, 4)))]).step([0.3])[0])"
+    place = {"PYTHONPATH": str(tmp_path), "NUMBA_CACHE_DIR": str(tmp_path / "cache")}
+
+    def output():
+        command = [sys.executable, "-c", code]
+        return subprocess.run(command, env=os.environ | place, cwd=tmp_path, capture_output=True, check=True).stdout
+
+    first = output()
+    scalar = tmp_path / "fastlstm" / "backends" / "scalar.py"
+    text = scalar.read_text(encoding="utf-8")
+    assert text.count("return type(x)(1) / (type(x)(1) + (s + s * p))") == 1
+    scalar.write_text(text.replace("return type(x)(1) / (", "return type(x)(0.5) / ("), encoding="utf-8")
+    assert output() != first
+
+
+def test_without_a_disk_cache_code_is_kept_in_memory(monkeypatch):
+    from fastlstm.backends import jit
+
+    names = {}
+    exec("def twice(x):\n    return x + x", names)  # a function without a file: Numba has no place for its code
+    monkeypatch.setattr(jit, "_said", [])
+    with pytest.warns(RuntimeWarning, match="set NUMBA_CACHE_DIR"):
+        twice = jit.compiled(names["twice"])
+    assert twice(4) == 8
+
+
+def test_without_compilation_the_cpu_device_says_so():
+    code = "import fastlstm as f, numpy as n; f.Model([f.LSTM(n.ones((1, 4)), n.ones((1, 4)))]).step([0.3])"
+    environment = os.environ | {"NUMBA_DISABLE_JIT": "1"}
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(command, env=environment, cwd=REPOSITORY, capture_output=True, text=True, check=False)
+    assert "DeviceError: device 'cpu' is compiled" in done.stderr
+    assert "pass device='numpy'" in done.stderr
 
 
 def test_the_compiled_loops_release_the_gil():

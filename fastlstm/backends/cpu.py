@@ -6,12 +6,16 @@ from collections.abc import Sequence
 from functools import partial
 
 import numpy as np
+from numba import config
 from numpy.typing import NDArray
 
-from fastlstm.backends import cpu_loops
+from fastlstm.backends import cpu_loops, jit
 from fastlstm.backends.base import Arrays, Drawing, Pair
 from fastlstm.backends.plan import NONE, Plan, lower
+from fastlstm.errors import DeviceError
 from fastlstm.layers import Layer
+
+jit.forget_stale_code()
 
 _NO_IDS = np.zeros((1, 1), np.int64)
 
@@ -48,7 +52,9 @@ class CpuSession(_Buffers):
         self._table = np.array([*sized, tokens.ctypes.data, rows.ctypes.data], np.int64)
         step = cpu_loops.step_32 if plan.weights.dtype == np.float32 else cpu_loops.step_64
         self.advance = partial(step, self._table.ctypes.data)
-        self.advance()  # compiles, or loads from the disk cache, before the stream's first real step
+        # Compile, or load from the disk cache, what a live stream will call.
+        self.advance()
+        self.process(*_one_step(plan))
         self.arena[:] = 0
 
     def process(self, xs: NDArray[np.floating] | NDArray[np.int64], ys: NDArray[np.floating]) -> None:
@@ -59,6 +65,8 @@ class CpuBackend:
     """See `base.Backend`."""
 
     def __init__(self, layers: Sequence[Layer], dtype: np.dtype) -> None:
+        if config.DISABLE_JIT:
+            raise DeviceError("device 'cpu' is compiled, and NUMBA_DISABLE_JIT forbids that; pass device='numpy'")
         self.plan = lower(layers, dtype)
 
     def session(self) -> CpuSession:
@@ -90,6 +98,13 @@ class CpuBackend:
             drawing.stop, np.empty(width, np.int64), np.empty(width),
         )  # fmt: skip
         return (drawn if source == NONE else ys), buffers.state()
+
+
+def _one_step(plan: Plan) -> tuple[Arrays, NDArray[np.floating]]:
+    """The smallest input of `CpuSession.process`, and room for its output."""
+    dtype = plan.weights.dtype
+    xs = np.zeros(1, np.int64) if plan.input is None else np.zeros((1, plan.input.stop - plan.input.start), dtype)
+    return xs, np.empty((1, _width(plan)), dtype)
 
 
 def _width(plan: Plan) -> int:

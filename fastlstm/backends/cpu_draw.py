@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from fastlstm.backends.scalar import compiled
+from fastlstm.backends.jit import compiled
 
 
 @compiled

@@ -14,8 +14,8 @@ from numba import carray
 from fastlstm.backends import plan as p
 from fastlstm.backends import scalar as s
 from fastlstm.backends.cpu_draw import draw, largest
+from fastlstm.backends.jit import compiled, scalar
 from fastlstm.backends.memory import part, pointer
-from fastlstm.backends.scalar import compiled
 from fastlstm.layers import Activation
 
 LINEAR, TANH, SIGMOID, SOFTMAX = (
@@ -35,7 +35,7 @@ def _add_product(y, x, weights, start):
     """y (N,) += x (K,) @ weights[start:] read as (K, N).
 
     Four rows of weights a pass: y is then loaded and stored once for four multiply-adds, which keeps up with the
-    cache that the weights come from (tried on AVX2: four rows 66 GB/s from L3, one row 31, eight rows no better).
+    cache that the weights come from (tried on AVX2: 66 GB/s from L3, and eight rows are no better).
     """
     n, k = y.size, 0
     while k + 4 <= x.size:
@@ -102,7 +102,7 @@ def _activate(code, x):
             x[j] = _rare(code, x[j])
 
 
-@s.scalar
+@scalar
 def _rare(code, x):
     if code == HARD_SIGMOID_KERAS3:
         return s.hard_sigmoid_keras3(x)

@@ -38,7 +38,7 @@ def draw(ys: NDArray[np.floating], drawing: Drawing, step: int) -> NDArray[np.in
     for row, y in enumerate(logits):
         mass = np.exp((y - y.max()) / drawing.temperature)
         order = np.arange(y.size)
-        if drawing.top_k is not None or drawing.top_p is not None:
+        if (drawing.top_k or y.size) < y.size or (drawing.top_p or 1.0) < 1.0:
             order = np.argsort(-mass, kind="stable")[: drawing.top_k]
             full = np.cumsum(mass)[-1] * (drawing.top_p or 1.0)
             order = order[: 1 + np.searchsorted(np.cumsum(mass[order]), full)]

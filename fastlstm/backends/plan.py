@@ -1,6 +1,6 @@
 """A model as a short integer program over two flat buffers, made once when the model is built.
 
-weights  read-only, shared by every stream and thread; each matrix starts on a 64-byte boundary
+weights  never written again, shared by every stream and thread; each matrix starts on a 64-byte boundary
 arena    state and scratch: one row of `row_size` elements for each row of the batch, one arena a stream or call
 
 The program has one row an operation; the columns are named below. Offsets count elements, from the start of `weights`
@@ -67,7 +67,7 @@ class Plan:
     states: tuple[StateSlot, ...]
 
     def arena(self, batch_size: int) -> NDArray[np.floating]:
-        """(batch_size, row_size) of the model's dtype, aligned; its contents are arbitrary."""
+        """(batch_size, row_size) zeros of the model's dtype, aligned."""
         return aligned(batch_size * self.row_size, self.weights.dtype).reshape(batch_size, self.row_size)
 
 

@@ -40,7 +40,7 @@ ACTIVATIONS: dict[Activation, Callable[[Array], Array]] = {
     Activation.SELU: lambda x: x.dtype.type(1.0507009873554805) * np.where(x > 0, x, 1.6732632423543772 * _elu(x)),
     Activation.SOFTPLUS: lambda x: np.logaddexp(x, 0, dtype=x.dtype),
     Activation.SOFTSIGN: lambda x: x / (1 + np.abs(x)),
-    Activation.SILU: lambda x: x * _sigmoid(x),
+    Activation.SILU: lambda x: np.where(x < -80, 0, x * _sigmoid(x)),
     Activation.EXPONENTIAL: np.exp,
     Activation.HARD_SIGMOID: lambda x: np.clip(x.dtype.type(0.2) * x + x.dtype.type(0.5), 0, 1),
     Activation.HARD_SIGMOID_KERAS3: lambda x: np.clip(x + 3, 0, 6) / 6,
@@ -104,11 +104,11 @@ class ReferenceBackend:
         return np.where(live, y, 0).astype(self.dtype), kept
 
     def run(self, xs: Arrays, state: Sequence[Pair], lengths: NDArray[np.int64]) -> tuple[Array, list[Pair]]:
-        after, steps, ys = list(state), xs.shape[1], []
-        for t in range(steps):
-            y, after = self._masked_step(xs[:, t], after, t < lengths)
-            ys.append(y)
-        return np.stack(ys, axis=1), after
+        after = list(state)
+        ys = np.empty((*xs.shape[:2], self.layers[-1].output_size), self.dtype)
+        for t in range(xs.shape[1]):
+            ys[:, t], after = self._masked_step(xs[:, t], after, t < lengths)
+        return ys, after
 
     def generate(
         self, n: int, prime: Arrays, lengths: NDArray[np.int64], state: Sequence[Pair], drawing: Drawing | None

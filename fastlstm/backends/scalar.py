@@ -4,8 +4,7 @@ Compiled functions of scalars, free of branches (a condition is a select), so th
 vector code; the same functions serve the CPU and CUDA. Loops are each backend's own.
 
 Numbers stay in the type they come in: a constant is made with `type(x)(...)`, as a bare 1.0 would turn float32
-arithmetic into float64. Where NumPy has no name for it, "select(a, b, c)" below is written `b if a else c`; each
-keeps a NaN a NaN.
+arithmetic into float64. A limit is written `limit if x > limit else x`, which keeps a NaN a NaN.
 """
 
 from __future__ import annotations
@@ -13,16 +12,10 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from numba import njit, types
+from numba import types
 from numba.extending import overload
 
-# contract: fused multiply-adds.  nsz: -0 is 0.  Not reassoc: the rounding trick of `_scaled_*` depends on the order.
-FAST = {"contract", "nsz"}
-# error_model: division by zero gives inf as in NumPy; Python's check for it would keep loops from being vectorised.
-JIT = {"fastmath": FAST, "error_model": "numpy", "nogil": True}
-
-scalar = njit(forceinline=True, **JIT)  # LLVM does not vectorise a loop with a call left in it
-compiled = njit(cache=True, **JIT)  # for the loops: kept on disk; only module-level functions are
+from fastlstm.backends.jit import JIT, scalar
 
 
 @scalar
@@ -145,7 +138,8 @@ def softsign(x):
 
 @scalar
 def silu(x):
-    return x * sigmoid(x)
+    y = x * sigmoid(x)
+    return type(x)(0) if x < type(x)(-80) else y  # there sigmoid has stopped at 1e-38, which is too large by then
 
 
 @scalar

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from numbers import Integral
 from typing import Any
 
 import numpy as np
@@ -53,7 +54,7 @@ class OneHot:
     """
 
     def __init__(self, vocabulary_size: int, *, name: str = "one_hot") -> None:
-        if int(vocabulary_size) != vocabulary_size or vocabulary_size < 1:
+        if not isinstance(vocabulary_size, Integral) or vocabulary_size < 1:
             raise ArgumentError(f"{name}: vocabulary_size is {vocabulary_size!r}; expected an integer of at least 1")
         self.name = name
         self.vocabulary_size = int(vocabulary_size)

@@ -10,6 +10,7 @@ tf.nn.rnn_cell.BasicLSTMCell and LSTMCell (TF 1.0 to 1.15); keras.layers.LSTM.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -36,7 +37,7 @@ GATE_ORDERS = {
 
 def gate_columns(gate_order: str) -> tuple[int, ...]:
     """Where each of the canonical gates i f g o stands in `gate_order`.  Raises ArgumentError."""
-    order = GATE_ORDERS.get(gate_order, gate_order).replace("j", "g").replace("c", "g")
+    order = str(GATE_ORDERS.get(gate_order, gate_order)).replace("j", "g").replace("c", "g")
     if sorted(order) != sorted(CANONICAL_GATES):
         raise ArgumentError(
             f"gate_order {gate_order!r} is not an order of the four gates i, f, g (or j, or c) and o; "
@@ -45,10 +46,14 @@ def gate_columns(gate_order: str) -> tuple[int, ...]:
     return tuple(order.index(gate) for gate in CANONICAL_GATES)
 
 
+def _is_finite(value: object) -> bool:
+    return isinstance(value, Real) and bool(np.isfinite(float(value)))
+
+
 def _positive(value: float | None, name: str, where: str) -> float | None:
     if value is None:
         return None
-    if not np.isfinite(value) or value <= 0:
+    if not _is_finite(value) or value <= 0:
         raise ArgumentError(f"{where}: {name} is {value!r}; expected a number above 0, or None for no clipping")
     return float(value)
 
@@ -102,14 +107,17 @@ class LSTM:
         raw_kernel = weight(kernel, (None, 4 * hidden), name=f"{name}: kernel", layout="(D, 4H)")
         raw_bias = np.zeros(4 * hidden, raw_kernel.dtype) if bias is None else bias
         raw_bias = weight(raw_bias, (4 * hidden,), name=f"{name}: bias", layout="(4H,)")
-        if not np.isfinite(forget_bias):
+        if not _is_finite(forget_bias):
             raise ArgumentError(f"{name}: forget_bias is {forget_bias!r}; expected a finite number")
 
         order = gate_columns(gate_order)
         self.kernel = _reordered(raw_kernel, order)
         self.recurrent_kernel = _reordered(raw_recurrent, order)
         folded = _reordered(raw_bias, order).copy()
-        folded[hidden : 2 * hidden] += folded.dtype.type(forget_bias)
+        with np.errstate(over="ignore"):
+            folded[hidden : 2 * hidden] += folded.dtype.type(forget_bias)
+        if not np.isfinite(folded).all():
+            raise ArgumentError(f"{name}: forget_bias is {forget_bias!r}, too large for a bias of {folded.dtype}")
         folded.flags.writeable = False
         self.bias: NDArray[np.floating] = folded
 
@@ -123,8 +131,9 @@ class LSTM:
             )
         self.peepholes: tuple[NDArray[np.floating], ...] | None = None
         if peepholes is not None:
-            if len(peepholes) != 3:
-                raise WeightError(f"{name}: {len(peepholes)} peepholes; expected three, in the order i, f, o")
+            count = len(peepholes) if np.ndim(peepholes) else 0
+            if count != 3:
+                raise WeightError(f"{name}: {count} peepholes; expected three, in the order i, f, o")
             self.peepholes = tuple(
                 weight(w, (hidden,), name=f"{name}: peephole {gate}", layout="(H,)")
                 for gate, w in zip("ifo", peepholes, strict=True)

@@ -1,0 +1,73 @@
+"""How the compiled functions are compiled, and how they are kept on disk."""
+
+from __future__ import annotations
+
+import hashlib
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from numba import config, njit
+
+# contract: fused multiply-adds.  nsz: -0 is 0.  Not reassoc: the rounding trick of `scalar._scaled_*` needs its order.
+FAST = {"contract", "nsz"}
+# error_model: division by zero gives inf as in NumPy; Python's check for it would keep loops from being vectorised.
+JIT: dict[str, Any] = {"fastmath": FAST, "error_model": "numpy", "nogil": True}
+
+scalar = njit(forceinline=True, **JIT)  # LLVM does not vectorise a loop with a call left in it
+
+_on_disk: list[Any] = []
+
+
+def compiled(function: Callable[..., Any]) -> Any:
+    """Compile a loop when it is first called, and keep it in Numba's disk cache; in memory where there is none."""
+    if config.DISABLE_JIT:
+        return function
+    try:
+        dispatcher = njit(cache=True, **JIT)(function)
+    except RuntimeError as error:  # Numba found no folder that it can write to
+        if not _no_cache_was_said():
+            warnings.warn(
+                f"fastlstm: compiled code cannot be kept on disk ({error}), so each process compiles for some seconds; "
+                f"set NUMBA_CACHE_DIR to a folder that can be written",
+                RuntimeWarning,
+                stacklevel=3,
+            )
+        return njit(**JIT)(function)
+    _on_disk.append(dispatcher)
+    return dispatcher
+
+
+_said: list[bool] = []
+
+
+def _no_cache_was_said() -> bool:
+    _said.append(True)
+    return len(_said) > 1
+
+
+def _sources() -> int:
+    """A number that changes with any file that the compiled code is made of."""
+    here = Path(__file__).parent
+    files = [here / f"{name}.py" for name in ("jit", "memory", "scalar", "plan", "cpu_draw", "cpu_loops")]
+    text = b"".join(file.read_bytes() for file in [*files, here.parent / "layers" / "activations.py"])
+    return int.from_bytes(hashlib.sha256(text).digest()[:7], "little")
+
+
+_NOW = _sources()
+
+
+@compiled
+def _sources_when_compiled():
+    return _NOW
+
+
+def forget_stale_code() -> None:
+    """Empty the disk cache of code that was compiled from other sources.
+
+    Numba looks only at the file of the function itself, and would run loops of an older `plan.py` or `scalar.py`.
+    """
+    if not config.DISABLE_JIT and _sources_when_compiled() != _NOW:
+        for dispatcher in reversed(_on_disk):  # the one that tells, last
+            dispatcher.recompile()

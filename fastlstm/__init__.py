@@ -1,6 +1,6 @@
 """Run trained TensorFlow LSTMs one step at a time, from Python, at the speed of the hardware, without TensorFlow.
 
-    model = fastlstm.load("model.ckpt")            # any TensorFlow checkpoint or Keras file
+    model = fastlstm.load("model.ckpt")            # a TensorFlow 1 checkpoint or a Keras file
     ys, state = model.run(xs)                      # a known sequence
     ys, state = model.generate(1000, prime=xs)     # its own output fed back, in one compiled call
     stream = model.stream(); y = stream.step(x)    # one live sequence, in place

@@ -48,6 +48,7 @@ def generate(
         outputs, after = _by_python(model, n, primed, pairs, limits, feedback)
     else:
         _check_feeds_back(model)
+        _check_room(model, n, len(primed))
         outputs, pairs = model.backend.generate(n, primed, limits, pairs, drawing)
         after = State(pairs)
     return (outputs[0] if single else outputs), after
@@ -153,6 +154,18 @@ def _check_feeds_back(model: Model) -> None:
             f"pass feedback=, a function that makes the next input (B, {model.input_size}) "
             f"of an output (B, {model.output_size})"
         )
+
+
+def _check_room(model: Model, n: int, batch: int) -> None:
+    """Raise ArgumentError where the outputs of one call would not fit into memory."""
+    size, dtype = (batch * n, np.dtype(np.int64)) if model.takes_ids else (batch * n * model.output_size, model.dtype)
+    try:
+        np.empty(size, dtype)
+    except (MemoryError, ValueError, OverflowError):
+        raise ArgumentError(
+            f"n is {n}: the outputs would take {size * dtype.itemsize:.2e} bytes, more than can be had; "
+            f"use iterate, which keeps none of them"
+        ) from None
 
 
 def _by_python(

@@ -79,6 +79,8 @@ CASES = {
     # generate
     "n 0": (lambda: VECTORS.generate(0), ArgumentError, "n is 0; expected at least 1"),
     "n negative": (lambda: VECTORS.generate(-3), ArgumentError, "n is -3"),
+    "n huge": (lambda: VECTORS.generate(10**15), ArgumentError, "n is 1000000000000000: .* use iterate"),
+    "n beyond": (lambda: IDS.generate(10**30, [1]), ArgumentError, "more than can be had"),
     "n float": (lambda: VECTORS.generate(2.5), ArgumentError, "n is 2.5; expected an integer"),
     "no prime": (lambda: IDS.generate(5), ArgumentError, "prime is None; this model takes ids"),
     "empty prime": (lambda: IDS.generate(5, []), ArgumentError, "prime has length 0"),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from fastlstm.errors import WeightError
+from fastlstm.errors import ArgumentError, WeightError
 from fastlstm.recognise.findings import Finding, Recognised
 from fastlstm.recognise.overrides import Book
 from fastlstm.recognise.report import Report
@@ -26,6 +26,8 @@ def recognise(
     Raises RecognitionError if it cannot be told what the file computes, ArgumentError for an override that does not
     exist or does not apply, WeightError for weights that do not fit each other.
     """
+    if scope is not None and not isinstance(scope, str):
+        raise ArgumentError(f"scope is {scope!r}; expected a variable scope by its name, such as 'decoder', or None")
     book = Book(overrides or {})
     if artefact.architecture is not None:
         from fastlstm.recognise.saved import recognise_saved as recogniser

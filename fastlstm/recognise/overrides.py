@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
+from numbers import Real
 from typing import Any
 
 from fastlstm.errors import ArgumentError
@@ -24,10 +26,44 @@ KNOWN_OVERRIDES = {
 }
 
 
+def _is_number(value: Any) -> bool:
+    try:
+        return isinstance(value, Real) and not isinstance(value, bool) and math.isfinite(float(value))
+    except OverflowError:
+        return False
+
+
+def _is_clip(value: Any) -> bool:
+    return value is None or (_is_number(value) and value > 0)
+
+
+def _is_name(value: Any) -> bool:
+    return isinstance(value, str)
+
+
+def _is_flag(value: Any) -> bool:
+    return isinstance(value, bool)
+
+
+#: What may be said before the file is looked at; `head` and `num_layers` depend on it.
+_ACCEPTED = {
+    "forget_bias": _is_number,
+    "cell_clip": _is_clip,
+    "proj_clip": _is_clip,
+    "activation": lambda value: value is None or _is_name(value),
+    "recurrent_activation": lambda value: value is None or _is_name(value),
+    "residual": _is_flag,
+    "embedding": lambda value: value is None or _is_name(value),
+    "one_hot": _is_flag,
+    "head_activation": lambda value: value is None or _is_name(value),
+}
+
+
 class Book:
     """Takes overrides and notes how each value came to be known.
 
-    overrides  what the caller passed to `load`.  Raises ArgumentError for a name that is not in KNOWN_OVERRIDES.
+    overrides  what the caller passed to `load`.  Raises ArgumentError for a name that is not in KNOWN_OVERRIDES, or
+               a value that is not what stands there.
     """
 
     def __init__(self, overrides: Mapping[str, Any]) -> None:
@@ -37,6 +73,9 @@ class Book:
                 f"load() got {', '.join(map(repr, unknown))}, which is no hyper-parameter that can be overridden; "
                 f"these can be: {', '.join(KNOWN_OVERRIDES)}"
             )
+        for what, value in overrides.items():
+            if what in _ACCEPTED and not _ACCEPTED[what](value):
+                raise ArgumentError(f"load({what}={value!r}): expected {KNOWN_OVERRIDES[what]}")
         self.findings: list[Finding] = []
         self._overrides = dict(overrides)
 

@@ -6,6 +6,7 @@ The packages that read files, and the model with its compiled code, are imported
 
 from __future__ import annotations
 
+import glob
 import json
 import os
 from collections.abc import Sequence
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
     from fastlstm.model import Model
     from fastlstm.recognise import Report
 
-PathLike = str | os.PathLike[str]
+PathLike = str | bytes | os.PathLike[str] | os.PathLike[bytes]
 
 
 def load(
@@ -40,7 +41,7 @@ def load(
     """The trained LSTM in a file, ready to run.
 
     path       a TensorFlow checkpoint (its prefix, one of its files, or its folder), .h5, .keras, .weights.h5, or what
-               `fastlstm.save` wrote
+               `fastlstm.save` wrote; "~" is your home
     scope      picks one LSTM where the file holds several; the error that asks for it lists them
     device, dtype, weights, threads
                as for `Model`; dtype None is the file's own: float64 where the LSTM's weights are float64, else float32
@@ -54,7 +55,7 @@ def load(
     """
     from fastlstm.model import Model
 
-    layers, own_dtype, report = _read_model(path, scope, overrides)
+    layers, own_dtype, report = _read_model(_path(path, "load: path"), scope, overrides)
     wanted = own_dtype if dtype is None else dtype
     return Model(layers, device=device, dtype=wanted, weights=weights, threads=threads, report=report)
 
@@ -63,24 +64,25 @@ def read(path: PathLike) -> dict[str, NDArray[Any]]:
     """Every variable in a file, by name, as the file has it: {name: array}.  Nothing is recognised or converted.
 
     path  as for `load`
-    Raises FormatError.
+    Raises FormatError, ArgumentError.
     """
     from fastlstm.formats import read_variables
 
-    return dict(read_variables(path))
+    return dict(read_variables(_path(path, "read: path")))
 
 
 def inspect(path: PathLike, *, scope: str | None = None) -> Inspection:
     """What a file holds: its tensors, and which LSTM `load` makes of them.  `print` it.
 
     path, scope  as for `load`
-    Raises FormatError. Where the LSTM is not recognised, `problem` of the Inspection says why.
+    Raises FormatError, ArgumentError. Where the LSTM is not recognised, `problem` of the Inspection says why.
     """
     from fastlstm.formats import open_artefact
     from fastlstm.inspection import Inspection
     from fastlstm.recognise import Report
 
-    artefact = open_artefact(path)
+    given = _path(path, "inspect: path")
+    artefact = open_artefact(given)
     layers: Sequence[Layer] = ()
     report, problem = Report(), None
     try:
@@ -90,7 +92,7 @@ def inspect(path: PathLike, *, scope: str | None = None) -> Inspection:
     return Inspection(
         path=artefact.path,
         format=artefact.format,
-        files=_files(Path(path), artefact),
+        files=_files(given, artefact),
         tensors=artefact.tensors.specs,
         layers=tuple(layers),
         report=report,
@@ -105,9 +107,14 @@ def save(model: Model, path: PathLike) -> None:
     path  ends in .safetensors; an existing file is replaced when the new one is complete, and kept if that fails
     Raises WriteError, ArgumentError for another ending.
     """
-    if Path(path).suffix != ".safetensors":
-        raise ArgumentError(f"save: {os.fspath(path)!r} ends in {Path(path).suffix!r}; expected .safetensors")
-    _write_saved(path, model.layers, np.dtype(model.dtype).name, model.report)
+    from fastlstm.model import Model
+
+    if not isinstance(model, Model):
+        raise ArgumentError(f"save: model is {_shown(model)}; expected a fastlstm.Model, as fastlstm.load gives it")
+    target = _path(path, "save: path")
+    if target.suffix != ".safetensors":
+        raise ArgumentError(f"save: {str(target)!r} ends in {target.suffix!r}; expected .safetensors")
+    _write_saved(target, model.layers, np.dtype(model.dtype).name, model.report)
 
 
 def extract(source: PathLike | Model, out: PathLike, *, scope: str | None = None, **overrides: Any) -> dict[str, Any]:
@@ -125,13 +132,14 @@ def extract(source: PathLike | Model, out: PathLike, *, scope: str | None = None
     `out`, WriteError, and whatever `load` raises.
     """
     from fastlstm.formats.npz import write_npz
+    from fastlstm.model import Model
     from fastlstm.recognise.saved import describe
 
-    suffix = Path(out).suffix
-    if suffix not in {".npz", ".safetensors"}:
-        raise ArgumentError(f"extract: {os.fspath(out)!r} ends in {suffix!r}; expected .npz or .safetensors")
-    if isinstance(source, (str, os.PathLike)):
-        layers, dtype, report = _read_model(source, scope, overrides)
+    target = _path(out, "extract: out")
+    if target.suffix not in {".npz", ".safetensors"}:
+        raise ArgumentError(f"extract: {str(target)!r} ends in {target.suffix!r}; expected .npz or .safetensors")
+    if not isinstance(source, Model):
+        layers, dtype, report = _read_model(_path(source, "extract: source", " or a fastlstm.Model"), scope, overrides)
     else:
         if scope is not None or overrides:
             named = ", ".join(["scope"] * (scope is not None) + [*overrides])
@@ -141,13 +149,13 @@ def extract(source: PathLike | Model, out: PathLike, *, scope: str | None = None
         layers, dtype, report = source.layers, np.dtype(source.dtype).name, source.report
     names = plain_names(layers)
     arrays = {f"{name}/{k}": a for name, layer in zip(names, layers, strict=True) for k, a in layer.arrays().items()}
-    if suffix == ".safetensors":
-        _write_saved(out, layers, dtype, report)
+    if target.suffix == ".safetensors":
+        _write_saved(target, layers, dtype, report)
     else:
         described = describe(layers, dtype, report)
         for name, entry in zip(names, described["layers"], strict=True):
             entry["arrays"] = name
-        write_npz(out, arrays | {"architecture": np.array(json.dumps(described))})
+        write_npz(target, arrays | {"architecture": np.array(json.dumps(described))})
     return arrays
 
 
@@ -165,7 +173,20 @@ def plain_names(layers: Sequence[Layer]) -> list[str]:
     return names
 
 
-def _read_model(path: PathLike, scope: str | None, overrides: dict[str, Any]) -> tuple[Sequence[Layer], str, Report]:
+def _path(given: object, name: str, other: str = "") -> Path:
+    """A path that a caller gave as `name`, "~" being the home.  Raises ArgumentError; `other` is expected as well."""
+    try:
+        return Path(os.path.expanduser(os.fsdecode(given)))  # type: ignore[arg-type]
+    except TypeError:
+        raise ArgumentError(f"{name} is {_shown(given)}; expected a path as str, bytes or os.PathLike{other}") from None
+
+
+def _shown(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else f"a {type(value).__name__}"
+
+
+def _read_model(path: Path, scope: str | None, overrides: dict[str, Any]) -> tuple[Sequence[Layer], str, Report]:
     from fastlstm.formats import open_artefact
 
     return _recognise(open_artefact(path), scope, overrides)
@@ -186,7 +207,7 @@ def _recognise(artefact: Artefact, scope: str | None, overrides: dict[str, Any])
     return found.layers, dtype, Report(found.findings, [*artefact.notes, *found.notes])
 
 
-def _write_saved(path: PathLike, layers: Sequence[Layer], dtype: str, report: Report) -> None:
+def _write_saved(path: Path, layers: Sequence[Layer], dtype: str, report: Report) -> None:
     from fastlstm.formats.safetensors_file import ARCHITECTURE, write_safetensors
     from fastlstm.recognise.saved import describe
 
@@ -200,6 +221,6 @@ def _files(path: Path, artefact: Artefact) -> list[Path]:
         path = artefact.path
     if path.is_dir():
         return sorted(file for file in path.rglob("*") if file.is_file())
-    prefix = artefact.path
-    parts = [file for ending in (".index", ".data-*", ".meta") for file in prefix.parent.glob(prefix.name + ending)]
+    prefix, name = artefact.path, glob.escape(artefact.path.name)
+    parts = [file for ending in (".index", ".data-*", ".meta") for file in prefix.parent.glob(name + ending)]
     return sorted({file for file in (prefix, path, *parts) if file.is_file()})

@@ -3,17 +3,20 @@
 Each command is a module with `add_arguments(parser)` and `run(args) -> exit status`; its docstring is its help. They
 import what is slow to import inside `run`.
 
-Exit status: 0 if all is well, 1 with the reason on stderr for a FastLSTMError, 2 where argparse does not understand the
-arguments, 130 after Ctrl-C, 141 where the reader of a pipe went away.
+Exit status: 0 if all is well, 1 with the reason on stderr for a FastLSTMError and where stdout cannot be written, 2
+where argparse does not understand the arguments, 130 after Ctrl-C, 141 where the reader of a pipe went away.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
+import errno
 import io
 import os
 import sys
 from collections.abc import Sequence
+from typing import NoReturn
 
 from fastlstm import __version__
 from fastlstm.cli import demo, extract, generate, inspect
@@ -38,6 +41,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def run(args: argparse.Namespace) -> int:
     """Run `args.command`; what goes wrong becomes a sentence on stderr and an exit status."""
+    _open_streams()
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):  # a terminal that cannot show a character shows its code
             stream.reconfigure(errors="backslashreplace")
@@ -46,14 +50,47 @@ def run(args: argparse.Namespace) -> int:
         sys.stdout.flush()
         return status
     except BrokenPipeError:
-        # Python flushes stdout once more when it ends; what is left goes nowhere.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _drop_stdout()
         return 141
     except FastLSTMError as error:
-        print(f"fastlstm: error: {error}", file=sys.stderr)
-        return 1
+        return _failed(str(error))
+    except OSError as error:
+        if error.filename is not None:  # not of a stream that is open already
+            raise
+        return _failed(f"standard output: cannot be written: {error.strerror or error}; send it elsewhere")
     except KeyboardInterrupt:
         return 130
+
+
+def _failed(reason: str) -> int:
+    """Say why on stderr; what stdout does not take any more is dropped."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        _drop_stdout()
+    print(f"fastlstm: error: {reason}", file=sys.stderr)
+    return 1
+
+
+def _drop_stdout() -> None:
+    """Python flushes stdout once more when it ends; what is left goes nowhere."""
+    with contextlib.suppress(OSError):  # it has no descriptor
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+class _Closed(io.TextIOBase):
+    """In place of a stdout that was closed before we began: Python has None there, and drops what is printed."""
+
+    def write(self, text: str) -> NoReturn:
+        raise OSError(errno.EBADF, os.strerror(errno.EBADF))
+
+
+def _open_streams() -> None:
+    """Make stdout and stderr what can be written to, or says that it cannot."""
+    if sys.stdout is None:
+        sys.stdout = _Closed()
+    if sys.stderr is None:
+        sys.stderr = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115
 
 
 def _parser() -> argparse.ArgumentParser:

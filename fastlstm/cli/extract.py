@@ -1,7 +1,8 @@
 """Write an LSTM's kernels and biases as NumPy arrays.
 
-FILE.npz holds lstm_0/kernel (D, 4H), lstm_0/recurrent_kernel (H, 4H), lstm_0/bias (4H,), dense_0/kernel ..., for
-numpy.load; FILE.safetensors is what fastlstm.load reads back to the last bit, without TensorFlow.
+FILE.npz holds lstm_0/kernel (D, 4H), lstm_0/recurrent_kernel (P, 4H), lstm_0/bias (4H,), dense_0/kernel ..., for
+numpy.load; P is the projection's size, or H where there is none.  FILE.safetensors is what fastlstm.load reads back to
+the last bit, without TensorFlow.
 Gates are in the order i f g o (input, forget, candidate, output), and the forget bias is in the bias.
 """
 

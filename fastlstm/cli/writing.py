@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import stat
 import sys
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 
 from fastlstm import terminal
 from fastlstm.errors import WriteError
+from fastlstm.formats.atomic import replacing
 
 if TYPE_CHECKING:
     from fastlstm.model import Model
@@ -25,7 +27,7 @@ def produce(
     """Write what `model.iterate(n, **how)` gives.
 
     texts  makes pieces of text of the outputs; it may end before they do
-    path   where to; stdout when None
+    path   where to; stdout when None. A file that is there is replaced at the end, and kept if anything fails
     unit   what an output is called
     Raises WriteError, before anything runs if it can, and whatever `iterate` raises.
     """
@@ -60,10 +62,16 @@ def _opened(path: str | None) -> Iterator[TextIO]:
     try:
         if path is None:
             yield sys.stdout
-        else:
+        elif os.path.exists(path) and not os.path.isfile(path):  # /dev/stderr, a named pipe
             with open(path, "w", encoding="utf-8", newline="") as file:
                 yield file
-    except BrokenPipeError:
+        else:
+            with replacing(path) as whole:
+                file = io.TextIOWrapper(whole, encoding="utf-8", newline="")
+                yield file
+                file.flush()
+                file.detach()  # `whole` is not ours to close
+    except (BrokenPipeError, WriteError):
         raise
     except OSError as error:
         where = "standard output" if path is None else path

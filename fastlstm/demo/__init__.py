@@ -9,6 +9,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import fastlstm
+from fastlstm import arguments
 from fastlstm.demo import characters, sine, timing
 from fastlstm.terminal import compiling
 
@@ -24,6 +25,8 @@ def demonstrate(*, steps: int = 1000, seed: int = 1, plot: str | None = None) ->
     ->     whether every answer was TensorFlow's
     Raises ArgumentError, and WriteError where `plot` cannot be written.
     """
+    arguments.count(steps, name="--steps")
+    arguments.count(seed, name="--seed", least=0)
     if plot is not None:
         sine.check_plot(plot)
     wave, text = fastlstm.load(DATA / "sine"), fastlstm.load(DATA / "characters")

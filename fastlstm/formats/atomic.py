@@ -19,11 +19,15 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
 
     Raises WriteError.
     """
+    if "\0" in os.fsdecode(path):
+        raise WriteError(f"{os.fspath(path)!r}: cannot be written: no name may hold the character NUL; choose another")
     target = Path(os.path.realpath(path))  # through a symbolic link, so that the link stays
-    if target.exists() and not target.is_file():
-        raise WriteError(f"{os.fspath(path)}: cannot be written: it is a folder or a device; pass the path of a file")
     temporary = target.with_name(f".fastlstm-{secrets.token_hex(8)}.tmp")
     try:
+        if target.exists() and not target.is_file():
+            raise WriteError(
+                f"{os.fspath(path)}: cannot be written: it is a folder or a device; pass the path of a file"
+            )
         try:
             with temporary.open("xb") as file:
                 yield file

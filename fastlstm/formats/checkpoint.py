@@ -16,10 +16,12 @@ from fastlstm.formats.artefact import Artefact
 from fastlstm.formats.bundle import read_bundle
 from fastlstm.formats.graph import Graph
 from fastlstm.formats.graphdef import read_meta_graph
-from fastlstm.formats.source import is_file, is_folder, read_end, read_whole
+from fastlstm.formats.source import check_access, is_file, is_folder, read_end, read_whole
 from fastlstm.formats.sstable import MAGIC
 
 STATE = "checkpoint"  # the text file in which TensorFlow notes the latest prefix
+LARGEST_STATE, LARGEST_META = 1 << 26, (1 << 31) - 1  # bytes; of a `.meta`, it is protobuf's limit
+SHOWN = 10
 SUFFIX = re.compile(r"\.index|\.meta|\.data-\d{5,}-of-\d{5,}")
 
 
@@ -38,6 +40,7 @@ def read(path: Path) -> Artefact:
     prefix = find_prefix(path)
     index, meta = (prefix.with_name(prefix.name + suffix) for suffix in (".index", ".meta"))
     if not is_file(index):
+        check_access(index)
         raise _no_index(path, prefix)
     graph, notes = None, ()
     if is_file(meta):
@@ -109,7 +112,7 @@ def _from_state(state: Path) -> Path:
     from google.protobuf import text_format
 
     try:
-        text_format.Parse(read_whole(state), message, allow_unknown_field=True)
+        text_format.Parse(read_whole(state, LARGEST_STATE), message, allow_unknown_field=True)
     except (text_format.ParseError, UnicodeDecodeError) as error:
         raise FormatError(
             f"{state}: not a checkpoint state: {error}; pass the checkpoint's own path instead"
@@ -121,14 +124,26 @@ def _from_state(state: Path) -> Path:
         if _is_prefix(prefix):
             return prefix
     raise MissingFileError(
-        f"{state}: names {name!r}, but there is no {PureWindowsPath(name).name}.index in the folder; "
-        "put the checkpoint's files beside it, or pass the path of another one"
+        f"{state}: names {name!r}, but there is no {PureWindowsPath(name).name}.index in the folder, "
+        f"{_others(state.parent)}"
+    )
+
+
+def _others(folder: Path) -> str:
+    """The checkpoints of a folder, and what to do."""
+    names = sorted(index.name.removesuffix(".index") for index in folder.glob("*.index"))
+    if not names:
+        return "nor of another checkpoint; put the checkpoint's files beside it"
+    more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
+    return (
+        f"which has {', '.join(names[:SHOWN])}{more}; pass one of these, with the folder, or put the files of the one "
+        "that is named beside them"
     )
 
 
 def _read_meta(path: Path) -> Graph:
     try:
-        return read_meta_graph(read_whole(path), path.name)
+        return read_meta_graph(read_whole(path, LARGEST_META), path.name)
     except FormatError as error:
         raise FormatError(
             f"{error}.  To load the weights without the graph, move {path.name} away; its hyper-parameters are then "

@@ -1,4 +1,4 @@
-"""Masked CRC32C, the checksum of TensorFlow's tables and bundles."""
+"""CRC32C, the checksum of fastlstm's own files, and masked, of TensorFlow's tables and bundles."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ def extend_crc32c(checksum: int, data: bytes) -> int:
         import google_crc32c
     except ImportError as error:
         raise FormatError(
-            "the package google-crc32c, which checks TensorFlow's files, is not installed: pip install google-crc32c"
+            "the package google-crc32c, which makes the checksums, is not installed: pip install google-crc32c"
         ) from error
     return google_crc32c.extend(checksum, data)
 

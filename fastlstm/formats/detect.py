@@ -13,7 +13,7 @@ from fastlstm.errors import FormatError, MissingFileError
 from fastlstm.formats import checkpoint, keras_h5, keras_zip, safetensors_file
 from fastlstm.formats.artefact import Artefact
 from fastlstm.formats.foreign import FOREIGN
-from fastlstm.formats.source import is_file, is_folder, read_start
+from fastlstm.formats.source import check_access, is_file, is_folder, read_start
 
 
 class Format(NamedTuple):
@@ -56,6 +56,7 @@ def open_artefact(path: str | os.PathLike[str]) -> Artefact:
             raise FormatError(
                 f"{path}: recognised as {other.description}, which this version does not read yet; {other.advice}"
             )
+    check_access(path)
     known = "; ".join(row.description for row in FORMATS)
     if is_folder(path):
         raise FormatError(f"{path}: a folder without a checkpoint; pass the path of a file.  fastlstm reads: {known}")

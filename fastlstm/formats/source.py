@@ -27,6 +27,23 @@ def is_folder(path: Path) -> bool:
         return False
 
 
+def check_access(path: Path) -> None:
+    """Raises FormatError where something is at `path` that the system does not let us read."""
+    try:
+        if path.is_dir():
+            with os.scandir(path):
+                pass
+        elif path.is_file():
+            with path.open("rb"):
+                pass
+    except PermissionError as error:
+        raise FormatError(
+            f"{path}: cannot be read: {error.strerror}; change its permissions, or its folder's, or copy it"
+        ) from error
+    except (OSError, ValueError):  # nothing is there, or no such name can be
+        return
+
+
 class Source:
     """An open file of known size.
 
@@ -86,9 +103,14 @@ class Source:
             raise FormatError(f"{self.name}: cannot be read: {error}") from error
 
 
-def read_whole(path: Path) -> bytes:
-    """All bytes of a file.  Raises FormatError or MissingFileError."""
+def read_whole(path: Path, limit: int) -> bytes:
+    """All bytes of a file, which may have `limit`.  Raises FormatError or MissingFileError."""
     with Source(path) as source:
+        if source.size > limit:
+            raise FormatError(
+                f"{source.name}: {source.size} bytes, expected at most {limit}; the file is damaged, or of another "
+                "format under this name"
+            )
         return source.read(0, source.size, "the file")
 
 

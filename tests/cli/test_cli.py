@@ -1,5 +1,6 @@
 """The command as a whole: help, version, errors, exit statuses, pipes."""
 
+import os
 import subprocess
 import sys
 
@@ -61,6 +62,41 @@ def test_a_reader_that_goes_away_is_no_error(process, text_model, vocab):
         "print(made.wait(), made.stderr.read())"
     )
     assert process(*arguments, program=("-c", program)).stdout == b"141 b''\n"
+
+
+COMMANDS = {
+    "inspect": ["inspect", "MODEL"],
+    "extract": ["extract", "MODEL", "-o", "w.npz"],
+    "generate": ["generate", "MODEL", "--vocab", "VOCAB", "--prime", "a", "--device", "numpy"],
+    "demo": ["demo"],
+}
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="/dev/full")
+@pytest.mark.parametrize("command", COMMANDS)
+@pytest.mark.parametrize(("redirected", "said"), [(">/dev/full", "No space left"), (">&-", "Bad file descriptor")])
+def test_a_stdout_that_takes_nothing(process, text_model, vocab, tmp_path, command, redirected, said):
+    arguments = [{"MODEL": text_model, "VOCAB": vocab}.get(part, part) for part in COMMANDS[command]]
+    shell = f'exec "$0" -m fastlstm "$@" {redirected}'
+    program = f"import os, sys; os.execvp('sh', ['sh', '-c', {shell!r}, sys.executable, *sys.argv[1:]])"
+    failed = process(*arguments, program=("-c", program), cwd=tmp_path)
+    assert failed.returncode == 1 and b"Traceback" not in failed.stderr and b"Exception" not in failed.stderr
+    last = failed.stderr.decode().splitlines()[-1]
+    assert last.startswith(f"fastlstm: error: standard output: cannot be written: {said}")
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="a shell")
+def test_a_closed_stderr_is_not_stdout(process, text_model, vocab, tmp_path):
+    program = "import os, sys; os.close(2); os.execv(sys.executable, [sys.executable, '-m', 'fastlstm', *sys.argv[1:]])"
+    arguments = ["generate", text_model, "--vocab", vocab, "--prime", "a", "-n", 3, "--device", "numpy"]
+    made = process(*arguments, program=("-c", program), cwd=tmp_path)
+    assert made.returncode == 0 and len(made.stdout.decode()) == 4
+
+
+def test_another_system_error_keeps_its_traceback(monkeypatch, text_model):
+    monkeypatch.setattr(fastlstm, "inspect", lambda *_, **__: os.listdir("/nowhere/at/all"))
+    with pytest.raises(FileNotFoundError):
+        cli.main(["inspect", str(text_model)])
 
 
 def test_the_module_is_the_command(process, text_model):

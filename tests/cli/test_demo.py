@@ -37,9 +37,13 @@ def test_other_numbers_of_steps(run, no_tensorflow, steps):
     assert done.status == 0 and f"in {min(steps, 1000)} steps (within 1e-10)" in done.out
 
 
-def test_no_steps(run):
-    failed = run("demo", "--steps", 0)
-    assert failed.status == 1 and "n is 0" in failed.err
+@pytest.mark.parametrize(
+    ("option", "value", "said"),
+    [("--steps", 0, "--steps is 0; expected at least 1"), ("--seed", -1, "--seed is -1; expected at least 0")],
+)
+def test_numbers_that_cannot_be_are_told_first(run, option, value, said):
+    failed = run("demo", option, value)
+    assert failed.status == 1 and failed.out == "" and said in failed.err
 
 
 def test_another_answer_than_tensorflow_s_fails(run, no_tensorflow, monkeypatch):

@@ -1,12 +1,15 @@
 """generate, with models of tokens."""
 
+import errno
 import json
+import os
 import sys
 
 import numpy as np
 import pytest
 
 import fastlstm
+from fastlstm.cli.vocabulary import Vocabulary
 from tests import models
 from tests.cli.conftest import LETTERS
 
@@ -77,6 +80,27 @@ def test_a_file_that_cannot_be_written_is_told_before_anything_runs(generate, tm
     for out in (tmp_path, tmp_path / "nowhere" / "text.txt"):
         failed = generate("-o", out)
         assert failed.status == 1 and f"{out}: cannot be written: " in failed.err
+
+
+@pytest.mark.parametrize("failure", [KeyboardInterrupt, OSError(errno.ENOSPC, "No space left on device")])
+def test_an_existing_file_survives_a_failure(generate, tmp_path, monkeypatch, failure):
+    out = tmp_path / "text.txt"
+    out.write_text("precious")
+
+    def fails(self, k):
+        raise failure
+
+    monkeypatch.setattr(Vocabulary, "token", fails)
+    failed = generate("-o", out)
+    if failure is KeyboardInterrupt:
+        assert failed.status == 130
+    else:
+        assert failed.status == 1 and f"{out}: cannot be written: No space left" in failed.err
+    assert out.read_text() == "precious" and os.listdir(tmp_path) == ["text.txt"]
+
+
+def test_what_is_no_file_is_written_directly(generate):
+    assert generate("-o", os.devnull, "-n", 5).status == 0
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="/dev/full")

@@ -1,9 +1,12 @@
 """What people pass for a checkpoint: a prefix, a file of it, a folder; and what is something else."""
 
+import errno
 import os
 import shutil
 import subprocess
 import sys
+import tempfile
+import tracemalloc
 from pathlib import Path
 
 import pytest
@@ -84,6 +87,83 @@ def test_bad_state_file(prefix, state, match):
     (prefix.parent / "checkpoint").write_bytes(state.encode("latin-1"))
     with pytest.raises(FormatError, match=match):
         open_artefact(prefix.parent)
+
+
+def test_state_file_that_names_another_checkpoint(prefix):
+    (prefix.parent / "checkpoint").write_text('model_checkpoint_path: "gone"')
+    with pytest.raises(MissingFileError, match=r"no gone\.index in the folder, which has model\.ckpt-7; pass one"):
+        open_artefact(prefix.parent)
+    for k in range(10, 22):
+        BundleWriter().write(prefix.with_name(f"m{k}"))
+    with pytest.raises(MissingFileError, match=r"which has m10, m11, .*m19 and 3 more; pass one of these"):
+        open_artefact(prefix.parent)
+    for index in prefix.parent.glob("*.index"):
+        index.unlink()
+    with pytest.raises(FormatError, match="nor of another checkpoint; put the checkpoint's files beside it"):
+        open_artefact(prefix.parent)
+
+
+def test_files_too_large_for_protobuf_are_not_read(prefix):
+    meta, state = prefix.with_name("model.ckpt-7.meta"), prefix.with_name("checkpoint")
+    for path, size, opened in ((meta, 3 << 30, prefix), (state, 1 << 30, prefix.parent)):
+        with path.open("wb") as file:
+            file.truncate(size)  # sparse
+        tracemalloc.start()
+        with pytest.raises(FormatError, match=rf"{path.name}: {size} bytes, expected at most \d+; .*damaged"):
+            open_artefact(opened)
+        assert tracemalloc.get_traced_memory()[1] < 1 << 24
+        tracemalloc.stop()
+
+
+ANOTHER_USER = """
+import os, sys
+from fastlstm.errors import FastLSTMError
+from fastlstm.formats import checkpoint, keras_h5, keras_zip, open_artefact, safetensors_file
+os.chdir("/")
+os.setegid(65534)
+os.seteuid(65534)
+for path in sys.argv[1:]:
+    try:
+        open_artefact(path)
+    except FastLSTMError as error:
+        print(error)
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() != 0, reason="only root can become another user")
+def test_what_may_not_be_read():
+    with tempfile.TemporaryDirectory() as name:  # a folder of pytest's is its user's alone
+        folder = Path(name)
+        folder.chmod(0o755)
+        paths = [folder / name for name in ("a.keras", "a.h5", "a.safetensors", "a.index", "closed", "closed/model")]
+        for path in paths[:4]:
+            path.write_bytes(b"x" * 100)
+            path.chmod(0)
+        paths[4].mkdir()
+        (paths[4] / "model.index").write_bytes(b"x")
+        paths[4].chmod(0)
+        command = [sys.executable, "-c", ANOTHER_USER, *map(str, paths)]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if "PermissionError" in done.stderr or "ModuleNotFoundError" in done.stderr:
+        pytest.skip("another user may not read this Python")
+    lines = done.stdout.splitlines()
+    assert len(lines) == len(paths), done.stderr
+    for path, line in zip(paths, lines, strict=True):
+        assert f"{path}: cannot be read: " in line and "Permission denied" in line
+
+
+@pytest.mark.parametrize("name", ["m.keras", "m.h5", "m.safetensors", "folder"])
+def test_permission_denied(tmp_path, monkeypatch, name):
+    """The same for any user, with a system that says no."""
+    path = tmp_path / name
+    path.mkdir() if name == "folder" else path.write_bytes(b"x")
+
+    def denied(*_):
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+
+    monkeypatch.setattr(os if name == "folder" else Path, "scandir" if name == "folder" else "open", denied)
+    with pytest.raises(FormatError, match=rf"{name}: cannot be read: Permission denied; change its permissions"):
+        open_artefact(path)
 
 
 def test_folder_without_state_file(prefix, arrays):

@@ -70,14 +70,13 @@ def test_state_file_bytes(prefix, outcome, same):
         assert is_refused_or_same(outcome(prefix.parent), expected, same)
 
 
-def test_safetensors_bytes(tmp_path, arrays, outcome):
-    """Their elements have no checksum: a flipped one is another number."""
+def test_safetensors_bytes(tmp_path, arrays, outcome, same):
     path = tmp_path / "m.safetensors"
     write_safetensors(path, arrays, {"fastlstm": '{"layers": []}'})
     data = path.read_bytes()
     for copy in damaged(data, "safetensors"):
         path.write_bytes(copy)
-        assert isinstance(outcome(path), dict | FastLSTMError)
+        assert is_refused_or_same(outcome(path), arrays, same)
     for length in range(0, len(data), 7):
         path.write_bytes(data[:length])
         assert isinstance(outcome(path), FormatError), length

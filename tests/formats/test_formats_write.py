@@ -4,6 +4,7 @@ import errno
 import json
 import os
 import struct
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -45,6 +46,57 @@ def test_safetensors_of_odd_arrays(tmp_path, same):
     matrix = np.arange(6.0).reshape(2, 3)
     write_safetensors(path, {"t": matrix.T, "strided": matrix[:, ::2], "big": matrix.astype(">f8")})
     assert same(open_artefact(path).tensors, {"t": matrix.T.copy(), "strided": matrix[:, ::2].copy(), "big": matrix})
+
+
+def header_of(path):
+    data = path.read_bytes()
+    start = 8 + int.from_bytes(data[:8], "little")
+    return json.loads(data[8:start]), data[start:]
+
+
+def test_checksums(tmp_path, arrays, same):
+    """Of each tensor when it is fetched, of the architecture at once; the same file for the same arguments."""
+    path, metadata = tmp_path / "m.safetensors", {"fastlstm": '{"layers": []}'}
+    write_safetensors(path, arrays, metadata)
+    whole = path.read_bytes()
+    write_safetensors(path, arrays, metadata)
+    assert path.read_bytes() == whole and metadata.keys() == {"fastlstm"}
+    header, data = header_of(path)
+    assert json.loads(header["__metadata__"]["fastlstm_crc32c"]).keys() == {*arrays, "__metadata__"}
+
+    damaged = bytearray(data)
+    damaged[header["net/kernel"]["data_offsets"][0] + 3] ^= 1
+    raw(path, header, damaged)
+    tensors = open_artefact(path).tensors
+    assert same({"net/bias": tensors["net/bias"]}, {"net/bias": arrays["net/bias"]})
+    with pytest.raises(
+        FormatError, match=r"m\.safetensors: tensor 'net/kernel': checksum \w{8}, expected \w{8}; the file is damaged"
+    ):
+        tensors["net/kernel"]
+
+
+def renamed(header, old, new):
+    return json.loads(json.dumps(header).replace(old, new))
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "says"),
+    [
+        ("layers", "lavers", "metadata 'fastlstm': checksum .*, expected .*; the file is damaged"),
+        ('"fastlstm":', '"fastlstn":', "a checksum of metadata 'fastlstm', that is not there"),
+        ("fastlstm_crc32c", "fastlstm_crc32d", "written by fastlstm.save, but without its checksums"),
+        ('"a": {', '"b": {', "a checksum of tensor 'a', that is not there"),
+        ("F32", "I32", "tensor 'a': checksum"),
+        ("[2, 3]", "[3, 2]", "tensor 'a': checksum"),
+    ],
+)
+def test_damaged_header(tmp_path, old, new, says):
+    path = tmp_path / "m.safetensors"
+    write_safetensors(path, {"a": np.ones((2, 3), np.float32)}, {"fastlstm": '{"layers": []}'})
+    header, data = header_of(path)
+    raw(path, renamed(header, old, new), data)
+    with pytest.raises(FormatError, match=says):
+        dict(open_artefact(path).tensors)
 
 
 def test_bfloat16(tmp_path):
@@ -122,11 +174,27 @@ def test_no_such_folder(tmp_path, write, arrays):
 
 
 @pytest.mark.parametrize("write", WRITERS)
+def test_a_name_that_cannot_be(tmp_path, write, arrays):
+    with pytest.raises(WriteError, match="cannot be written: no name may hold the character NUL"):
+        write(tmp_path / "o\0ut", arrays)
+
+
+@pytest.mark.parametrize("write", WRITERS)
 def test_target_is_a_folder(tmp_path, write, arrays):
     (tmp_path / "out").mkdir()
     with pytest.raises(WriteError, match="out: cannot be written"):
         write(tmp_path / "out", arrays)
     assert os.listdir(tmp_path) == ["out"]
+
+
+@pytest.mark.parametrize("write", WRITERS)
+def test_folder_that_may_not_be_entered(tmp_path, write, arrays, monkeypatch):
+    def denied(self, **_):
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+
+    monkeypatch.setattr(Path, "exists", denied)
+    with pytest.raises(WriteError, match="out: cannot be written: Permission denied; nothing was changed there"):
+        write(tmp_path / "out", arrays)
 
 
 @pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="needs a user who may not write everywhere")

@@ -1,6 +1,7 @@
 """extract, read, inspect and the report's text."""
 
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -10,6 +11,8 @@ import pytest
 
 from fastlstm import loading
 from fastlstm.errors import ArgumentError, FormatError, WeightError
+from fastlstm.formats import open_artefact
+from fastlstm.formats.safetensors_file import ARCHITECTURE, write_safetensors
 from fastlstm.layers import LSTM, Dense, Embedding
 from fastlstm.model import Model
 from fastlstm.recognise import Finding, Report
@@ -104,13 +107,21 @@ def test_inspect_of_a_checkpoint_lists_its_files():
     )
 
 
+def test_inspect_of_a_prefix_that_is_a_pattern(tmp_path):
+    for file in (DATA / "tf1.15" / "multi").glob("model.*"):
+        shutil.copy(file, tmp_path / file.name.replace("model", "run[1]"))
+    names = ["run[1].data-00000-of-00001", "run[1].index", "run[1].meta"]
+    assert [file.name for file in loading.inspect(tmp_path / "run[1]").files] == names
+
+
 def test_inspect_of_nan_weights(tmp_path):
     bad = Model([LSTM(np.ones((2, 8)), np.ones((2, 8)))], device="numpy")
     path = tmp_path / "bad.safetensors"
     loading.save(bad, path)
-    data = bytearray(path.read_bytes())
-    data[-8:] = np.float64("nan").tobytes()
-    path.write_bytes(data)
+    artefact = open_artefact(path)
+    arrays = dict(artefact.tensors)
+    arrays["0/kernel"][-1, -1] = np.nan
+    write_safetensors(path, arrays, {ARCHITECTURE: json.dumps(artefact.architecture)})
     with pytest.raises((FormatError, WeightError), match="NaN"):
         loading.load(path)
 

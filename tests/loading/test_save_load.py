@@ -184,6 +184,49 @@ def test_an_existing_file_survives_a_failure(tmp_path, monkeypatch, name):
     assert [file.name for file in tmp_path.iterdir()] == [name]
 
 
+def test_every_changed_place_is_noticed(tmp_path):
+    """One byte at a time."""
+    path = tmp_path / "model.safetensors"
+    lstm = LSTM(rng().normal(size=(2, 8)), rng().normal(size=(2, 8)))
+    loading.save(Model([lstm], device="numpy"), path)
+    data = path.read_bytes()
+    for place in range(len(data)):
+        path.write_bytes(data[:place] + bytes([data[place] ^ 1]) + data[place + 1 :])
+        with pytest.raises(FormatError):
+            loading.load(path, device="numpy")
+    path.write_bytes(data)
+    assert loading.load(path, device="numpy").layers[0].kernel.tobytes() == lstm.kernel.tobytes()
+
+
+@pytest.mark.parametrize("path", [None, 5, ["model"], object])
+def test_paths_that_are_none(tmp_path, path):
+    expected = "expected a path as str, bytes or os.PathLike"
+    for function in (loading.load, loading.read, loading.inspect):
+        with pytest.raises(ArgumentError, match=f"{function.__name__}: path is .*{expected}"):
+            function(path)
+    with pytest.raises(ArgumentError, match=f"save: path is .*{expected}"):
+        loading.save(model(), path)
+    with pytest.raises(ArgumentError, match=f"extract: out is .*{expected}"):
+        loading.extract(model(), path)
+    with pytest.raises(ArgumentError, match=rf"extract: source is .*{expected} or a fastlstm\.Model"):
+        loading.extract(path, tmp_path / "out.npz")
+    with pytest.raises(ArgumentError, match=r"save: model is .*expected a fastlstm\.Model"):
+        loading.save(path, tmp_path / "out.safetensors")
+    assert not list(tmp_path.iterdir())
+
+
+def test_paths_as_bytes_and_from_home(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("USERPROFILE", str(tmp_path))  # Windows
+    loading.save(model(), os.fsencode(tmp_path / "model.safetensors"))
+    for path in (os.fsencode(tmp_path / "model.safetensors"), "~/model.safetensors"):
+        assert len(loading.load(path, device="numpy").layers) == 4
+        assert "1/kernel" in loading.read(path)
+        assert loading.inspect(path).path == tmp_path / "model.safetensors"
+    loading.extract("~/model.safetensors", "~/weights.npz")
+    assert (tmp_path / "weights.npz").is_file()
+
+
 def test_missing_file(tmp_path):
     for function in (loading.load, loading.read, loading.inspect):
         with pytest.raises(MissingFileError):

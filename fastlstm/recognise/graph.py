@@ -15,7 +15,11 @@ from fastlstm.errors import RecognitionError
 from fastlstm.formats.graph import Graph, Node, Output, Use
 from fastlstm.recognise.graph_ops import (
     CARRIES,
+    COMPARES,
+    FEEDS,
+    FILLS,
     INPUTS,
+    LOGIC,
     READS,
     READS_AND_RESHAPES,
     SAME_VALUE,
@@ -24,6 +28,7 @@ from fastlstm.recognise.graph_ops import (
     outputs_of,
 )
 
+_END = 1 << 40  # as long as no value is
 _LIMIT = 64  # steps back through reads, far more than any real graph has
 
 
@@ -32,6 +37,13 @@ class VariableRead(NamedTuple):
 
     name: str
     transposed: bool
+
+
+class Piece(NamedTuple):
+    """The part of `source` that begins at `at`: an index for each axis, or the number of an output."""
+
+    source: Output
+    at: tuple[int, ...]
 
 
 class Walker:
@@ -139,20 +151,114 @@ class Walker:
         """The inputs whose elements output `index` of `node` gives on, or None where it computes new ones."""
         if node.op == "IdentityN":
             return node.inputs[index : index + 1]
-        if node.op in SEVERAL:
-            return node.inputs[SEVERAL[node.op]]
         kept = self._before_dropout(node)
         if kept is not None:
             return (kept,)
-        if node.op == "StridedSlice" and self._goes_backwards(node):
+        if self._changes(node):
             return None
+        if node.op in SEVERAL:
+            return node.inputs[SEVERAL[node.op]]
         positions = CARRIES.get(node.op)
         return None if positions is None else tuple(node.inputs[k] for k in positions if k < len(node.inputs))
 
-    def _goes_backwards(self, node: Node) -> bool:
-        """Whether a slice such as x[:, ::-1] reverses time."""
+    def _changes(self, node: Node) -> bool:
+        """Whether an operation that can move values whole changes them, or the order of their elements or steps."""
+        match node.op:
+            case "Cast":
+                return _is_float(node.attrs.get("SrcT")) and not _is_float(node.attrs.get("DstT"))
+            case "StridedSlice":
+                return self._skips(node)
+            case "Transpose":
+                order = self.constant(node.inputs[1])
+                return order is not None and order.size > 2 and order.reshape(-1)[-1] not in (-1, order.size - 1)
+            case "GatherV2":
+                axis, wanted = self.scalar(node.inputs[2]), self.constant(node.inputs[1])
+                picks = wanted is not None and wanted.ndim == 1 and bool((np.diff(wanted) != 1).any())
+                return axis is not None and (axis >= 2 or axis < 0 or (axis == 1 and picks))
+            case "Select" | "SelectV2":
+                return not self._is_mask(node.inputs[0])
+            case "Concat" | "ConcatV2" | "Pack":
+                return self._disorders(node)
+        return False
+
+    def _skips(self, node: Node) -> bool:
+        """Whether a slice such as x[:, ::-1] reverses time, or x[:, ::2] leaves steps out."""
         strides = self.constant(node.inputs[3]) if len(node.inputs) > 3 else None
-        return strides is not None and bool((strides < 0).any())
+        if strides is None:
+            return False
+        single = node.attrs.get("shrink_axis_mask", 0)
+        return any(step != 1 and not single >> k & 1 for k, step in enumerate(strides.reshape(-1).tolist()))
+
+    def _is_mask(self, condition: Output) -> bool:
+        """Whether a condition is told from lengths, ids, a fed mask or random numbers: not from computed values."""
+        pending, seen = [condition], set[Output]()
+        while pending:
+            output = pending.pop()
+            if output in seen:
+                continue
+            seen.add(output)
+            node = self.node(output)
+            if node.op in COMPARES:
+                if _is_float(node.attrs.get("T")) and not any(map(self._is_random, node.inputs)):
+                    return False
+            elif node.op in LOGIC:
+                pending.extend(node.inputs[:1] if node.op in ("All", "Any", "Tile", "BroadcastTo") else node.inputs)
+            elif node.op in SEVERAL:
+                pending.extend(node.inputs[SEVERAL[node.op]])
+            elif node.op in CARRIES and not (node.op == "Cast" and _is_float(node.attrs.get("SrcT"))):
+                pending.extend(node.inputs[k] for k in CARRIES[node.op] if k < len(node.inputs))
+            elif node.op not in FEEDS and node.op not in FILLS:
+                return False
+        return True
+
+    def _disorders(self, node: Node) -> bool:
+        """Whether a Concat puts pieces of one value together in another order than they had."""
+        last: dict[Output, tuple[int, ...]] = {}
+        for part in node.inputs[SEVERAL[node.op]]:
+            piece = self.piece(part)
+            if piece is not None:
+                if piece.source in last and piece.at <= last[piece.source]:
+                    return True
+                last[piece.source] = piece.at
+        return False
+
+    def piece(self, output: Output) -> Piece | None:
+        """Which part of another value `output` is; what begins at the n-th element from the end comes late."""
+        output = self.plain(output)
+        node = self.node(output)
+        if not node.inputs or (node.op in ("StridedSlice", "Slice") and len(node.inputs) < 3):
+            return None
+        if node.op == "Split":
+            return Piece(self.plain(node.inputs[1]), (output.index,))
+        if node.op in ("Unpack", "SplitV"):
+            return Piece(self.plain(node.inputs[0]), (output.index,))
+        if node.op not in ("StridedSlice", "Slice"):
+            return None
+        begin = self.constant(node.inputs[1])
+        if begin is None:
+            return None
+        all_of = node.attrs.get("begin_mask", 0) if node.op == "StridedSlice" else 0
+        at = [0 if all_of >> k & 1 else b for k, b in enumerate(begin.reshape(-1).tolist())]
+        return Piece(self.plain(node.inputs[0]), tuple(b if b >= 0 else b + _END for b in at))
+
+    def step(self, output: Output) -> Piece | None:
+        """`output` as one step of another value: what is taken is one wide, in one axis."""
+        output = self.plain(output)
+        node, piece = self.node(output), self.piece(output)
+        if piece is None or node.op in ("Split", "Unpack", "SplitV"):
+            return piece
+        wide: list[bool] = []
+        size = self.constant(node.inputs[2])
+        if size is None:
+            return None
+        for k, (begin, value) in enumerate(zip(piece.at, size.reshape(-1).tolist(), strict=False)):
+            if node.op == "Slice":
+                wide.append(value != 1)
+            elif node.attrs.get("shrink_axis_mask", 0) >> k & 1:
+                wide.append(False)
+            else:
+                wide.append(bool(node.attrs.get("end_mask", 0) >> k & 1) or value - begin != 1)
+        return Piece(piece.source, (piece.at[wide.index(False)],)) if wide.count(False) == 1 else None
 
     def carries(self, use: Use) -> bool:
         """Whether `use.node` gives on what it reads there."""
@@ -178,9 +284,10 @@ class Walker:
         names = {node.name for node in products if not is_upkeep(node)}
         return any(names & self.everything_before([node.inputs[0]]) for node in products if node.name in names)
 
-    def read_after(self, output: Output, names: list[str]) -> list[str]:
-        """Those of the variables that are read where `output` is needed too, training aside."""
-        pending, seen = [output.node], {output.node}
+    def read_after(self, starts: list[Output], names: list[str]) -> list[str]:
+        """Those of the variables that are read where any of `starts` is needed too, training aside."""
+        pending = [output.node for output in starts]
+        seen = set(pending)
         outputs: dict[str, list[Use]] = {}
         for source, uses in self.uses.items():
             outputs.setdefault(source.node, []).extend(uses)
@@ -220,6 +327,10 @@ class Walker:
             if node.op in ("Floor", "Cast", "Add", "AddV2", "Mul", "GreaterEqual"):
                 pending.extend(reversed(node.inputs))
         return False
+
+
+def _is_float(dtype: object) -> bool:
+    return isinstance(dtype, str) and "float" in dtype
 
 
 def _fits(given: list[int], shape: tuple[int, ...]) -> bool:

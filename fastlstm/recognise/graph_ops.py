@@ -57,6 +57,19 @@ SEVERAL = {
     "Concat": slice(1, None),
 }
 
+#: Where a graph's inputs come in.
+FEEDS = frozenset(
+    (
+        *("Placeholder", "PlaceholderV2", "PlaceholderWithDefault", "IteratorGetNext", "Variable", "VariableV2"),
+        *("QueueDequeue", "QueueDequeueV2", "QueueDequeueMany", "QueueDequeueManyV2", "QueueDequeueUpToV2"),
+        *("ParseExample", "ParseSingleExample"),
+    )
+)
+
+#: What the condition of a Select is made of, where it is a mask: comparisons, and what joins or repeats them.
+COMPARES = frozenset({"Less", "LessEqual", "Greater", "GreaterEqual", "Equal", "NotEqual"})
+LOGIC = frozenset({"LogicalAnd", "LogicalOr", "LogicalNot", "All", "Any", "Tile", "LoopCond", "BroadcastTo"})
+
 #: Values that hold nothing of interest: zero outputs past a sequence's end, initial states, empty arrays.
 FILLS = frozenset(
     ["Fill", "ZerosLike", "OnesLike", "Const", "TensorArray", "TensorArrayV2", "TensorArrayV3", "RandomUniform"]

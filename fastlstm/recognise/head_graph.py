@@ -7,9 +7,10 @@ dense layers whose input is the stack's output. A loss is no dense layer, so not
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
+from typing import NamedTuple
 
-from fastlstm.formats.graph import Node, Output
+from fastlstm.formats.graph import Node, Output, Use
 from fastlstm.recognise.cell_use import ACTIVATIONS, CellUse, activation_fact
 from fastlstm.recognise.graph import Walker
 from fastlstm.recognise.graph_ops import ADDS, is_upkeep, outputs_of
@@ -24,14 +25,38 @@ _PARTS_OF = frozenset(
 #: Dense layers of an attention mechanism read a stack's output too (tf.contrib.seq2seq.AttentionWrapper).
 _ATTENTION = re.compile(r"(^|/)(memory_layer|query_layer|attention_layer|attention_[vgb])(_\d+)?/")
 _DROPS = frozenset({"Mul", "RealDiv", "Div", "SelectV2"})  # what a dropout is made of
-_ARITHMETIC = frozenset({"Add", "AddV2", "Sub", "Mul", "RealDiv", "Div", "Neg", "Pow"})
+#: Read the model's output without making another one of it: losses' sums, metrics, decisions, summaries.
+_ASIDE = frozenset(
+    (
+        *("Sum", "Mean", "Prod", "Max", "Min", "All", "Any", "EuclideanNorm", "L2Loss", "Shape", "ShapeN", "Size"),
+        *("Rank", "Round", "Rint", "Floor", "Ceil", "Sign", "IsNan", "IsInf", "IsFinite", "ZerosLike", "OnesLike"),
+        *("Assert", "QueueEnqueue", "QueueEnqueueV2", "QueueEnqueueMany", "QueueEnqueueManyV2", "Bucketize"),
+        *("TensorArraySize", "TensorArraySizeV2", "TensorArraySizeV3"),
+    )
+)
+_NO_VALUES = frozenset({"Shape", "ShapeN", "Size", "Rank", "ZerosLike", "OnesLike"})  # look at shapes only
+#: Take logits, as the model's output is: what stands before them changes the prediction.
+_PREDICT = frozenset(
+    (
+        *("Softmax", "LogSoftmax", "ArgMax", "ArgMin", "TopK", "TopKV2", "Multinomial", "InTopK", "InTopKV2"),
+        *("SparseSoftmaxCrossEntropyWithLogits", "SoftmaxCrossEntropyWithLogits", "CTCLoss", "CTCGreedyDecoder"),
+        "CTCBeamSearchDecoder",
+    )
+)
+_MASKS = frozenset(
+    ("Equal", "NotEqual", "Greater", "GreaterEqual", "Less", "LessEqual", "LogicalAnd", "LogicalOr", "LogicalNot")
+)
+_FEEDS = ("Placeholder", "IteratorGetNext", "QueueDequeue", "Parse", "ReaderRead")  # beginnings
+_VARIABLES = frozenset({"Variable", "VariableV2", "VarHandleOp"})
+_RANDOM = frozenset({"RandomStandardNormal", "RandomUniform", "TruncatedNormal"})
 _PROBABILITIES = frozenset({"Softmax", "LogSoftmax"})
 _FAR = 2000  # nodes visited on the way on, far more than a head needs
+_IN_CELL = 400  # steps back through one cell, far more than it has
 
 
-def heads_above(topology: Topology, top: Chain) -> dict[Chain, Output]:
-    """Every chain of dense layers on `top`, whole: nothing dense follows.  With each, what it gives."""
-    found: dict[Chain, Output] = {}
+def heads_above(topology: Topology, top: Chain) -> dict[Chain, list[Output]]:
+    """Every chain of dense layers on `top`, whole: nothing dense follows.  With each, where the graph computes it."""
+    found: dict[Chain, list[Output]] = {}
     taken = {name for use in topology.uses for name in use.cell.names}
     for name, shape in topology.walker.shapes.items():
         if len(shape) != 2 or name in taken or _ATTENTION.search(name):
@@ -42,8 +67,8 @@ def heads_above(topology: Topology, top: Chain) -> dict[Chain, Output]:
                 if part is not None:
                     chain = topology.chain(end, topology.size(part))
                     if chain and extends((*chain[:-1], part), top):
-                        found[(*chain[:-1], part)] = end
-    return {chain: end for chain, end in found.items() if not any(extends(other, chain) for other in found)}
+                        found.setdefault((*chain[:-1], part), []).append(end)
+    return {chain: ends for chain, ends in found.items() if not any(extends(other, chain) for other in found)}
 
 
 def residual_after(topology: Topology, use: CellUse) -> bool:
@@ -54,15 +79,183 @@ def residual_after(topology: Topology, use: CellUse) -> bool:
     return False
 
 
-def arithmetic_after(walker: Walker, end: Output) -> list[Node]:
-    """Operations that go on with the model's output and a constant, such as 2 * y: no layer holds them."""
-    return [
-        node
-        for node in _onward(walker, end)
-        if node.op in _ARITHMETIC
-        and not is_upkeep(node)
-        and any(walker.constant(other) is not None for other in node.inputs)
-    ]
+class Beyond(NamedTuple):
+    """Operations that make something else of the model's output, and the variables that they do so with."""
+
+    nodes: list[Node]
+    variables: list[str]
+
+
+def beyond(topology: Topology, ends: list[Output], x: Output) -> Beyond:
+    """What the graph computes from the model's output before a result: a fetch, a softmax, a loss.
+
+    ends  the model's output, wherever the graph computes it
+    x     the model's input
+    """
+    return _After(topology, ends, x).found()
+
+
+class _After:
+    """Follows the model's output, element by element, to where it ends or is summed up.
+
+    A sum over elements, a comparison or a decision is a loss's or a metric's and leads to no result, but what is set
+    against a label is a prediction.
+    """
+
+    def __init__(self, topology: Topology, ends: list[Output], x: Output) -> None:
+        self.topology = topology
+        self.walker = topology.walker
+        self.starts = {end.node for end in ends}
+        self.before = self.walker.everything_before([*ends, x])
+        self.known = set(self.before)  # with all that was reached
+        self.feeds = {output for output in self._all_before([*ends, x], frozenset()) if self._is_feed(output)}
+        self.inside = _inside_cells(topology)
+        self.fed: set[str] = set()  # of `computing`, what reads a fed value that the model does not depend on
+        self.computing: dict[str, Node] = {}  # what is no mere moving, in the order it is met
+        self.readers: dict[str, list[str]] = {}
+        self.reached: set[str] = set()
+        self.leads: dict[str, set[str]] = {}  # the kinds of results that a node leads to: "logits", "values"
+        self._walk(ends)
+        self._spread()
+
+    def found(self) -> Beyond:
+        nodes = [node for name, node in self.computing.items() if self.leads.get(name, set()) - self._harmless(node)]
+        inputs = [output for node in nodes for output in node.inputs]
+        names = {output.node for output in self._all_before(inputs, self.before)} - self.before
+        return Beyond(nodes, [n for n in sorted(names) if self.walker.node(Output(n, 0)).op in _VARIABLES])
+
+    def _walk(self, ends: list[Output]) -> None:
+        indices: dict[str, list[int]] = {}
+        for output in self.walker.uses:
+            indices.setdefault(output.node, []).append(output.index)
+        pending = list(dict.fromkeys(ends))
+        while pending:
+            output = pending.pop(0)
+            for use in self.walker.uses.get(output, ()):
+                name = use.node.name
+                if _trains(use.node):
+                    continue
+                self.readers.setdefault(output.node, []).append(name)
+                if self._follows(output, use) and name not in self.reached:
+                    self.reached.add(name)
+                    self.known.add(name)
+                    onward = outputs_of(use) if use.node.op == "IdentityN" else indices.get(name, ())
+                    pending.extend(Output(name, k) for k in onward)
+
+    def _follows(self, output: Output, use: Use) -> bool:
+        """Whether to go on with what `use` makes of `output`."""
+        node = use.node
+        if node.name in self.inside or node.op in _ASIDE or node.op.endswith(("Summary", "SummaryV2")):
+            return False
+        if node.op == "Cast" and self.walker.carried(node) is None:
+            return False  # rounding is a decision too
+        if node.op in ("Merge", "RefMerge") and self.walker.node(output).op in ("Enter", "RefEnter"):
+            return False  # another loop starts from it: a decoder
+        if node.op in _PREDICT:
+            if use.input == 0:
+                self.leads.setdefault(output.node, set()).add("logits")
+            return False
+        if self.walker.carries(use) or node.op in _MASKS or self._adds_input(node):
+            return True
+        if node.op == "Mul" and any(self._is_ones(other) for other in node.inputs):
+            return True  # repeats its elements, as Categorical.log_prob does
+        masked = self.walker.node(output).op in _MASKS
+        if masked or self.walker.carried(node) is not None:  # read as a mask, a shape or an index
+            if not (masked and node.op in ("Select", "SelectV2") and use.input == 0):
+                return False
+        else:
+            besides = self._all_before([other for k, other in enumerate(node.inputs) if k != use.input], self.known)
+            apart = not any(b.node in self.starts or b.node in self.reached for b in besides)
+            fed = apart and any(self._is_feed(b) for b in besides - self.feeds)
+            if fed and node.op in ("Sub", "SquaredDifference"):
+                self.leads.setdefault(output.node, set()).add("values")
+                return False
+            if any(self.walker.node(b).op in _RANDOM and b.node not in self.before for b in besides):
+                return False  # sampling
+            if fed:
+                self.fed.add(node.name)
+        self.computing[node.name] = node
+        return True
+
+    def _is_ones(self, output: Output) -> bool:
+        node = self.walker.node(self.walker.plain(output))
+        return node.op == "OnesLike" or (node.op == "Fill" and self.walker.scalar(node.inputs[-1]) == 1)
+
+    def _adds_input(self, node: Node) -> bool:
+        """Whether `node` is a cell's residual, which is part of the model."""
+        marks = self.topology.landmarks.marks(Output(node.name, 0)) if node.op in ADDS else []
+        return bool(marks) and all(isinstance(m, FromCell) and m.residual for m in marks)
+
+    def _spread(self) -> None:
+        """Complete `leads` backwards; what nothing reads is a result."""
+        for name in self.reached:
+            if not self.readers.get(name) and self.walker.graph.nodes[name].op not in _MASKS:
+                self.leads.setdefault(name, set()).add("values")
+        before: dict[str, set[str]] = {}
+        for name, readers in self.readers.items():
+            for reader in readers:
+                before.setdefault(reader, set()).add(name)
+        pending = [name for name in self.leads if name in self.reached]
+        while pending:
+            name = pending.pop()
+            for earlier in before.get(name, ()):
+                kinds = self.leads.setdefault(earlier, set())
+                if not self.leads[name] <= kinds:
+                    kinds |= self.leads[name]
+                    pending.append(earlier)
+
+    def _harmless(self, node: Node) -> set[str]:
+        """A temperature that is fed changes nothing but what is sampled."""
+        return {"logits"} if node.op in ("RealDiv", "Div", "Mul") and node.name in self.fed else set()
+
+    def _is_feed(self, output: Output) -> bool:
+        return self.walker.node(output).op.startswith(_FEEDS)
+
+    def _all_before(self, outputs: list[Output], known: Container[str]) -> set[Output]:
+        """All values that `outputs` depend on.  known: nodes to look no further back from"""
+        pending, seen = list(outputs), set[Output]()
+        while pending:
+            output = pending.pop()
+            if output not in seen:
+                seen.add(output)
+                node = self.walker.node(output)
+                if output.node not in known and node.op not in _NO_VALUES:
+                    pending.extend(node.inputs)
+        return seen
+
+
+def gives_state(walker: Walker, use: CellUse) -> bool:
+    """Whether the outputs that a loop collects are the cell's c, and not its h."""
+
+    def collected(output: Output) -> bool:
+        return any(node.op.startswith("TensorArrayWrite") for node in _onward(walker, output))
+
+    return collected(use.c) and not collected(use.h)
+
+
+def _inside_cells(topology: Topology) -> set[str]:
+    """The names of the nodes that compute a cell's h and c from what it reads."""
+    found: set[str] = set()
+    for use in topology.uses:
+        edge = {use.x, use.h_before, use.c_before}
+        pending = [use.h, use.c]
+        for _ in range(_IN_CELL):
+            if not pending:
+                break
+            output = pending.pop(0)
+            if output in edge or output.node in found:
+                continue
+            node = topology.walker.node(output)
+            if node.op in ("Merge", "NextIteration", "TensorArrayReadV3", "Placeholder") or node.op in _VARIABLES:
+                continue
+            found.add(output.node)
+            pending.extend(node.inputs)
+    return found
+
+
+def _trains(node: Node) -> bool:
+    """Whether the node is no part of the forward pass."""
+    return is_upkeep(node) or any(part.endswith("_grad") for part in node.name.split("/"))
 
 
 def _outermost(topology: Topology, product: Node) -> tuple[Output, Affine | None]:

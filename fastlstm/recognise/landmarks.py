@@ -12,12 +12,13 @@ from typing import NamedTuple, TypeVar
 from fastlstm.formats.graph import Node, Output
 from fastlstm.recognise.cell_use import ACTIVATIONS, CellUse, activation_fact
 from fastlstm.recognise.graph import Walker
-from fastlstm.recognise.graph_ops import ADDS, FILLS
+from fastlstm.recognise.graph_ops import ADDS, FEEDS, FILLS
 from fastlstm.recognise.tf1_parts import Affine, Cell, Fact, Hot, Lookup, Part
 
 _GATHERS = frozenset({"Gather", "GatherV2", "ResourceGather"})
 _CONCATS = frozenset({"ConcatV2", "Concat"})
 _LANDMARKS = _GATHERS | ADDS | _CONCATS | set(ACTIVATIONS) | {"OneHot", "MatMul", "Softmax"}
+_CHOOSES = frozenset({"ArgMax", "Multinomial", "TopK", "TopKV2"})  # the next id of what a model has generated
 _DEEP = 40  # additions and activations in a row, far more than a layer has
 
 
@@ -72,6 +73,7 @@ class Landmarks:
     def __init__(self, walker: Walker, uses: Sequence[CellUse]) -> None:
         self.walker = walker
         self.where: dict[Part, Fact] = {}
+        self._ids: dict[Part, dict[Output, None]] = {}
         self._outputs = {u.h: (u, "h") for u in uses} | {u.c: (u, "c") for u in uses}
         self._busy: set[Output] = set()  # landmarks that are being looked at, each to tell the one before
         self._cuts = 0  # how often a walk ended because it came back to one of these
@@ -137,13 +139,41 @@ class Landmarks:
         read = self.walker.variable(node.inputs[0])
         if read is None or read.transposed or len(self.walker.shapes[read.name]) != 2:
             return None  # rows of something computed: they are carried
-        return [FromIds(self._noted(Lookup(read.name), node))]
+        part = Lookup(read.name)
+        self._ids.setdefault(part, {})[node.inputs[1]] = None
+        return [FromIds(self._noted(part, node))]
 
     def _one_hot(self, node: Node) -> Sequence[Mark] | None:
         depth, on, off = (self.walker.scalar(value) for value in node.inputs[1:4])
         if depth is None or (on, off) != (1.0, 0.0):
             return None
-        return [FromIds(self._noted(Hot(int(depth)), node))]
+        part = Hot(int(depth))
+        self._ids.setdefault(part, {})[node.inputs[0]] = None
+        return [FromIds(self._noted(part, node))]
+
+    def cell_at(self, output: Output) -> CellUse | None:
+        """The use of a cell whose h or c `output` is."""
+        found = self._outputs.get(output)
+        return found[0] if found else None
+
+    def ids_computed(self, part: Part) -> list[Node]:
+        """What the graph does to the ids before `part` takes them, other than to move or choose them."""
+        pending, seen, found = list(self._ids.get(part, ())), set[Output](), dict[str, Node]()
+        while pending:
+            output = pending.pop()
+            if output in seen:
+                continue
+            seen.add(output)
+            node = self.walker.node(output)
+            if node.op in FILLS | FEEDS | _CHOOSES or node.name in self.walker.shapes:
+                continue
+            carried = node.inputs[:1] if node.op == "Cast" else self.walker.carried(node, output.index)
+            filled = node.op in _CONCATS and any(self.walker.node(i).op in FILLS for i in carried or ())
+            if carried is None or filled or node.op in ("Select", "SelectV2"):
+                found[node.name] = node
+            else:
+                pending.extend(carried)
+        return list(found.values())
 
     def _product(self, node: Node) -> Sequence[Mark] | None:
         read = self.walker.variable(node.inputs[1])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
 from fastlstm.errors import RecognitionError
@@ -10,7 +10,15 @@ from fastlstm.formats.graph import Graph, Output
 from fastlstm.recognise.cell_graph import uses_of_cell
 from fastlstm.recognise.cell_use import CellUse, NotThisCell
 from fastlstm.recognise.graph import Walker
-from fastlstm.recognise.head_graph import arithmetic_after, heads_above, residual_after, top_residual
+from fastlstm.recognise.head_graph import (
+    Beyond,
+    beyond,
+    gives_state,
+    heads_above,
+    residual_after,
+    top_residual,
+)
+from fastlstm.recognise.landmarks import FromCell, Unknown
 from fastlstm.recognise.overrides import KNOWN_OVERRIDES, Book
 from fastlstm.recognise.tf1_names import Candidates, CellVariables, within
 from fastlstm.recognise.tf1_parts import Affine, Cell, Chain, Fact, Hot, Lookup, Stack, cells_in, extends, head_names
@@ -67,12 +75,10 @@ class GraphStacks:
         self._refuse_parts_of_nets(rest, ends, uses, book)
         chain = top_residual(top, self._top_residual(top, heads, uses[-1][0], book))
         front, notes = self._front(chain, uses[0], book)
+        notes = (*notes, *self.topology.notes(top, uses))
         if rest.state:
             notes = (*notes, f"the graph computes its initial state with {_some(rest.state)}; zero_state is zeros")
-        beyond = arithmetic_after(self.walker, next(iter(ends.values())) if ends else uses[-1][0].h)
-        if beyond and len(ends) <= 1:
-            after = ", ".join(f"{node.op} {node.name!r}" for node in beyond[:3])
-            notes = (*notes, f"the graph goes on with the model's output and a constant, which is not run: {after}")
+        notes = (*notes, *self._after(ends, uses, scope, book))
         return Stack(
             chain=chain,
             cells=self.cells,
@@ -105,7 +111,7 @@ class GraphStacks:
         )
 
     def _refuse_parts_of_nets(
-        self, rest: _Rest, ends: Mapping[Chain, Output], uses: list[list[CellUse]], book: Book
+        self, rest: _Rest, ends: Mapping[Chain, list[Output]], uses: list[list[CellUse]], book: Book
     ) -> None:
         """Refuse a stack whose outputs would silently be something else than what the graph computes.
 
@@ -128,14 +134,60 @@ class GraphStacks:
                 f"dense layer with them"
             )
         if len(ends) == 1 and rest.after:
-            ((head, end),) = ends.items()
-            beyond = self.walker.read_after(end, rest.after)
-            if beyond:
-                names = head_names(head)
-                raise RecognitionError(
-                    f"{source}: after {names[0]!r} the graph goes on in a way that fastlstm does not run, with the "
-                    f"variables {_some(beyond)}; pass head={names!r} if that is where the model is to end"
-                )
+            ((head, places),) = ends.items()
+            read = self.walker.read_after(places, rest.after)
+            if read:
+                raise self._goes_on(head_names(head), last, read)
+
+    def _goes_on(self, head: tuple[str, ...], last: str, variables: list[str]) -> RecognitionError:
+        return RecognitionError(
+            f"{self.walker.graph.source}: after {(head or (last,))[0]!r} the graph goes on in a way that fastlstm does "
+            f"not run, with the variables {_some(variables)}; pass head={head or None!r} if that is where the model is "
+            f"to end"
+        )
+
+    def _after(
+        self, ends: Mapping[Chain, list[Output]], uses: list[list[CellUse]], scope: str | None, book: Book
+    ) -> Iterator[str]:
+        """What to say of what the graph makes of the last cell's output that the model does not.
+
+        Raises RecognitionError where variables take part in it, unless head= says where the model ends.
+        """
+        last = uses[-1][0].cell.scope
+        given = book.value("head") if book.given("head") else ()
+        names = (given,) if isinstance(given, str) else tuple(given) if isinstance(given, list | tuple) else None
+        if names is not None and not all(isinstance(name, str) for name in names):
+            return
+        if names is None or (not names and len(ends) > 1):  # the caller ends the model here, or is asked for a head
+            return
+        chain = next((c for c in ends if not names or names[0] == head_names(c)[0]), None)
+        if names and chain is None:
+            yield from self._before_given(names[0], uses[-1])
+            return
+        starts = ends[chain] if chain else [use.h for use in uses[-1]]
+        found = beyond(self.topology, starts, uses[0][0].x)
+        variables = [name for name in found.variables if within(name, scope)]
+        if variables and not names:
+            raise self._goes_on(head_names(chain or ()), last, variables)
+        if found.nodes:
+            yield f"the graph goes on with the model's output in ways that are not run: {_named(found)}"
+        if not chain and gives_state(self.walker, uses[-1][0]):
+            yield f"the graph collects c of {last!r} as its outputs, not h; the model gives h"
+
+    def _before_given(self, kernel: str, uses: list[CellUse]) -> Iterator[str]:
+        """What to say where something lies between the last cell and the dense layer that head= names."""
+        for use in self.walker.uses_of_variable(kernel) if kernel in self.walker.shapes else ():
+            if use.node.op != "MatMul" or use.input != 1:
+                continue
+            if not self.walker.everything_before([use.node.inputs[0]]) & {cell.h.node for cell in uses}:
+                continue
+            marks = self.topology.landmarks.marks(use.node.inputs[0])
+            if not all(isinstance(m, FromCell) and m.role == "h" for m in marks):
+                ops = ", ".join(f"{m.op} {m.node!r}" for m in marks if isinstance(m, Unknown))
+                ops = "it reads c, not h" if any(isinstance(m, FromCell) and m.role == "c" for m in marks) else ops
+                between = f"what lies between {uses[0].cell.scope!r} and {kernel!r} is not run"
+                yield f"{between}: {ops}" if ops else between
+                return
 
     def _top_residual(self, top: Chain, heads: list[Chain], use: CellUse, book: Book) -> bool:
         """Whether the last cell's input is added to its output before the graph goes on."""
@@ -194,3 +246,9 @@ def _agreed(what: str, uses: list[CellUse], book: Book, source: str) -> Fact:
 
 def _some(names: list[str]) -> str:
     return ", ".join(names[:6]) + (f" and {len(names) - 6} more" if len(names) > 6 else "")
+
+
+def _named(found: Beyond) -> str:
+    ops = ", ".join(f"{node.op} {node.name!r}" for node in found.nodes[:3])
+    more = f" and {len(found.nodes) - 3} more" if len(found.nodes) > 3 else ""
+    return ops + more + (f", with the variables {_some(found.variables)}" if found.variables else "")

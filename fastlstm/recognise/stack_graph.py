@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 from fastlstm.errors import RecognitionError
 from fastlstm.formats.graph import Graph, Output
+from fastlstm.recognise.beginnings import Beginnings
 from fastlstm.recognise.cell_graph import uses_of_cell
 from fastlstm.recognise.cell_use import CellUse, NotThisCell
 from fastlstm.recognise.graph import Walker
@@ -75,7 +76,7 @@ class GraphStacks:
         self._refuse_parts_of_nets(rest, ends, uses, book)
         chain = top_residual(top, self._top_residual(top, heads, uses[-1][0], book))
         front, notes = self._front(chain, uses[0], book)
-        notes = (*notes, *self.topology.notes(top, uses))
+        notes = (*notes, *Beginnings(self.topology).notes(top, uses))
         if rest.state:
             notes = (*notes, f"the graph computes its initial state with {_some(rest.state)}; zero_state is zeros")
         notes = (*notes, *self._after(ends, uses, scope, book))

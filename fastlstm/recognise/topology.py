@@ -12,13 +12,11 @@ from typing import NamedTuple
 from fastlstm.formats.graph import Node, Output
 from fastlstm.recognise.cell_use import ACTIVATIONS, CellUse
 from fastlstm.recognise.graph import Walker
-from fastlstm.recognise.graph_ops import ADDS, FEEDS, FILLS
+from fastlstm.recognise.graph_ops import ADDS, FEEDS
 from fastlstm.recognise.landmarks import FromAffine, FromCell, FromIds, Landmarks, Mark, Unknown
 from fastlstm.recognise.tf1_parts import Affine, Cell, Chain, Hot, Lookup, Part
 
 _FAR = 64  # nodes between a step's input and what it is a step of, far more than there are
-_REPEATS = frozenset({"Tile", "BroadcastTo"})
-_ZERO_FROM_ZERO = _REPEATS | {"Sum", "ExpandDims", "Reshape", "Identity"}
 _SHARDS = frozenset({"DynamicStitch", "ParallelDynamicStitch"})
 
 
@@ -181,7 +179,7 @@ class Topology:
         """
         roles: dict[str, dict[CellUse, set[str]]] = {}
         for role, before in (("h", use.h_before), ("c", use.c_before)):
-            carried = self._loop_variable(before)
+            carried = self.loop_variable(before)
             onward, around = carried or (before, None)
             marks = self.landmarks.walk_back(onward, around, side_by_side=True)
             if carried is None:
@@ -228,7 +226,7 @@ class Topology:
 
     # Which step follows which, where a loop is unrolled
 
-    def _steps_before(self, use: CellUse) -> list[CellUse]:
+    def steps_before(self, use: CellUse) -> list[CellUse]:
         """The uses in the same layer whose state `use` goes on with, the latest last; with `use` itself in a loop."""
         if use not in self._before:
             mine = self.layer(use)
@@ -236,16 +234,16 @@ class Topology:
             self._before[use] = sorted(same, key=self._order.__getitem__)
         return self._before[use]
 
-    def _step_before(self, use: CellUse) -> CellUse | None:
-        before = self._steps_before(use)
+    def step_before(self, use: CellUse) -> CellUse | None:
+        before = self.steps_before(use)
         return before[-1] if before else None
 
-    def _is_step(self, use: CellUse) -> bool:
+    def is_step(self, use: CellUse) -> bool:
         """Whether `use` is one step of an unrolled loop, and not all steps in one."""
         whole = self.walker.node(use.h).op.startswith("BlockLSTM")
         return not whole and use not in self._state_sources(use)
 
-    def _place(self, use: CellUse) -> Place:
+    def place(self, use: CellUse) -> Place:
         """Which step of what `use` reads."""
         if use not in self._places:
             self._places[use] = self._placed(use.x)
@@ -282,26 +280,26 @@ class Topology:
 
     def _out_of_step(self, use: CellUse) -> str | None:
         """How an unrolled use of the cell is not the next step after the one whose state it goes on with."""
-        if not self._is_step(use):
+        if not self.is_step(use):
             return None
-        before = self._step_before(use)
+        before = self.step_before(use)
         for other in self._siblings(use, before):
-            if self._are_steps_of_one(self._place(use), self._place(other)):
+            if self._are_steps_of_one(self.place(use), self.place(other)):
                 whose = "an initial state" if before is None else f"the state of {before.h.node!r}"
                 return f"{other.h.node!r} and {use.h.node!r} both go on with {whose}, and read two steps of one input"
-        if before is None or not self._is_step(before):
+        if before is None or not self.is_step(before):
             return None
-        earlier = [u for u in self._steps_before(use) if u != before]
-        if not set(earlier) <= set(self._steps_before(before)):
+        earlier = [u for u in self.steps_before(use) if u != before]
+        if not set(earlier) <= set(self.steps_before(before)):
             names = ", ".join(repr(u.h.node) for u in (*earlier[:2], before))
             return f"{use.h.node!r} goes on with the state of several steps, {names}"
-        here, there = self._place(use), self._place(before)
+        here, there = self.place(use), self.place(before)
         if here == there and (here.cell or here.step is not None):
             return f"{use.h.node!r} reads the same input as the step before, {here.source.node!r}"
         if here.cell and there.cell and self.layer(here.cell) == self.layer(there.cell):
-            if self._is_step(here.cell) and self._step_before(here.cell) != there.cell:
+            if self.is_step(here.cell) and self.step_before(here.cell) != there.cell:
                 return f"{use.h.node!r} reads the steps of the layer below in another order"
-        elif self._turns(use, before) and self._after_cell(here.source):
+        elif self.turns(use, before) and self._after_cell(here.source):
             return f"{use.h.node!r} reads the steps of {here.source.node!r} in another order"
         return None
 
@@ -310,8 +308,8 @@ class Topology:
         if self._twins is None:
             self._twins = {}
             for one in self.uses:
-                if self._is_step(one):
-                    self._twins.setdefault((self.layer(one), self._step_before(one)), []).append(one)
+                if self.is_step(one):
+                    self._twins.setdefault((self.layer(one), self.step_before(one)), []).append(one)
         twins = self._twins[self.layer(use), before]
         return [twins[0]] if twins[0] != use else []
 
@@ -323,13 +321,13 @@ class Topology:
     def _leads(self, first: CellUse, last: CellUse) -> bool:
         """Whether `last` is a later step than `first` in the same unrolled loop."""
         use: CellUse | None = last
-        while use is not None and self._is_step(use) and use != first:
-            use = self._step_before(use)
+        while use is not None and self.is_step(use) and use != first:
+            use = self.step_before(use)
         return use == first
 
-    def _turns(self, use: CellUse, before: CellUse) -> bool:
+    def turns(self, use: CellUse, before: CellUse) -> bool:
         """Whether `use` reads another step than the one after what the step before has read."""
-        here, there = self._place(use), self._place(before)
+        here, there = self.place(use), self.place(before)
         known = here.step is not None and there.step is not None
         return known and here.source == there.source and here.step != (there.step or 0) + 1
 
@@ -337,100 +335,7 @@ class Topology:
         before = self.walker.everything_before([output])
         return any(use.h.node in before for use in self.uses)
 
-    # What the model's numbers begin with
-
-    def notes(self, chain: Chain, layers: Sequence[Sequence[CellUse]]) -> list[str]:
-        """What a stack's graph does before its first layer and its first step, which the model leaves to who calls it.
-
-        layers  the uses of each layer
-        """
-        found = []
-        first = chain[0]
-        ids = self.landmarks.ids_computed(first) if isinstance(first, Lookup | Hot) else []
-        if ids:
-            sees = "the table sees them" if isinstance(first, Lookup) else "they are made one-hot"
-            found.append(f"the graph computes the ids first ({_named(ids)}), the model takes them as {sees}")
-        for use in layers[0]:
-            before = self._step_before(use) if self._is_step(use) else None
-            if before is not None and self._is_step(before) and self._turns(use, before):
-                node = self.walker.node(self._place(use).source)
-                found.append(
-                    f"the graph takes the steps of {node.op} {node.name!r} in another order; the model takes them in "
-                    f"the order in which the first layer reads them"
-                )
-                break
-        shifted = self._filled_up(layers[0])
-        if shifted:
-            found.append(f"the graph shifts its input or fills it up ({_named(shifted)}), which the model does not")
-        begins = {node.name: node for uses in layers for use in uses for node in self._beginnings(use)}
-        if begins:
-            found.append(
-                f"the graph begins with a state that is not zero ({_named(list(begins.values()))}); pass it as state="
-            )
-        return found
-
-    def _filled_up(self, uses: Sequence[CellUse]) -> list[Node]:
-        """Where the input is made of a part of something and of constants, such as x[:, :-1] after a zero."""
-        pending, seen, found = [use.x for use in uses], set[Output](), dict[str, Node]()
-        while pending:
-            output = pending.pop()
-            if output in seen or self.landmarks.cell_at(output) is not None:
-                continue
-            seen.add(output)
-            node = self.walker.node(output)
-            onward = self.walker.carried(node, output.index) or ()
-            filled = node.op in ("Concat", "ConcatV2") and any(self.walker.node(i).op in FILLS for i in onward)
-            parts = [i for i in onward if self.walker.node(i).op in ("StridedSlice", "Slice")]
-            if filled and any(self.walker.step(part) is None for part in parts):
-                found[node.name] = node
-            pending.extend(onward)
-        return list(found.values())
-
-    def _beginnings(self, use: CellUse) -> list[Node]:
-        """What the state begins with, where that is neither fed nor zero; variables are told elsewhere."""
-        starts: list[Output] = []
-        for before in (use.h_before, use.c_before):
-            carried = self._loop_variable(before)
-            if carried is not None:
-                merge = self.walker.node(carried[1])
-                starts += [i for i in merge.inputs if self.walker.node(i).op != "NextIteration"]
-            elif not self._steps_before(use):
-                starts.append(before)
-        pending, seen, found = starts, set[Output](), dict[str, Node]()
-        while pending:
-            output = pending.pop()
-            if output in seen:
-                continue
-            seen.add(output)
-            node = self.walker.node(output)
-            if self.landmarks.cell_at(output) is not None:
-                found[node.name] = node
-            elif node.op in FILLS:
-                if not self._is_zero(output):
-                    found[node.name] = node
-            elif node.op in FEEDS or node.name in self.walker.shapes or self._is_zero(output):
-                continue
-            elif node.op in _REPEATS:
-                pending.extend(node.inputs[:1])
-            elif (onward := self.walker.carried(node, output.index)) is not None:
-                pending.extend(onward)
-            else:
-                found[node.name] = node
-        return list(found.values())
-
-    def _is_zero(self, output: Output) -> bool:
-        """Whether a value is zero for certain, or a constant whose value the file does not show."""
-        for _ in range(_FAR):
-            node = self.walker.node(output)
-            if node.op in ("Const", "Fill"):
-                value = self.walker.constant((output, *node.inputs)[-1]) if node.inputs or node.op == "Const" else None
-                return value is None or not value.any()
-            if node.op not in _ZERO_FROM_ZERO or not node.inputs:
-                return node.op in ("ZerosLike", "TensorArray", "TensorArrayV2", "TensorArrayV3")
-            output = node.inputs[0]
-        return False
-
-    def _loop_variable(self, output: Output) -> tuple[Output, Output] | None:
+    def loop_variable(self, output: Output) -> tuple[Output, Output] | None:
         """For a value that a loop hands from step to step: what the step before computed, and the loop's Merge."""
         for _ in range(32):
             node = self.walker.node(output)
@@ -454,11 +359,6 @@ def _uses_among(marks: Sequence[Mark], use: CellUse) -> dict[CellUse, set[str]]:
         if isinstance(mark, FromCell) and mark.use.cell == use.cell:
             found.setdefault(mark.use, set()).add(mark.role)
     return found
-
-
-def _named(nodes: Sequence[Node]) -> str:
-    more = f" and {len(nodes) - 3} more" if len(nodes) > 3 else ""
-    return ", ".join(f"{node.op} {node.name!r}" for node in nodes[:3]) + more
 
 
 def layers_of(topology: Topology) -> Mapping[Chain, list[CellUse]]:

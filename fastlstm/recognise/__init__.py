@@ -32,7 +32,7 @@ def recognise(
     if artefact.architecture is not None:
         from fastlstm.recognise.saved import recognise_saved as recogniser
     elif artefact.keras is not None:
-        from fastlstm.recognise.keras_config import recognise_keras as recogniser
+        from fastlstm.recognise.keras.config import recognise_keras as recogniser
     else:
         from fastlstm.recognise.tensorflow1 import recognise_tensorflow1 as recogniser
     try:

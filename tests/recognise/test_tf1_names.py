@@ -5,7 +5,7 @@ from tf1_graphs import artefact, found, recognise
 
 from fastlstm.errors import RecognitionError
 from fastlstm.layers import LSTM, Dense, Embedding
-from fastlstm.recognise.tf1_names import find_cells, stack_of, trained, within
+from fastlstm.recognise.tensorflow1.names import find_cells, stack_of, trained, within
 
 
 def cell(scope, d, units, names=("kernel", "bias")):

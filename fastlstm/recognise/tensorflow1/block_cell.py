@@ -9,10 +9,10 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 from fastlstm.formats.graph import Node, Output
-from fastlstm.recognise.cell_use import CellUse, NotThisCell
-from fastlstm.recognise.graph import Walker
-from fastlstm.recognise.tf1_names import CellVariables
-from fastlstm.recognise.tf1_parts import Fact
+from fastlstm.recognise.tensorflow1.cell_use import CellUse, NotThisCell
+from fastlstm.recognise.tensorflow1.graph import Walker
+from fastlstm.recognise.tensorflow1.names import CellVariables
+from fastlstm.recognise.tensorflow1.parts import Fact
 
 
 class _BlockOp(NamedTuple):

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from fastlstm.formats.graph import Node, Output
-from fastlstm.recognise.cell_use import CellUse
-from fastlstm.recognise.graph_ops import FEEDS, FILLS
-from fastlstm.recognise.tf1_parts import Chain, Hot, Lookup
-from fastlstm.recognise.topology import Topology
+from fastlstm.recognise.tensorflow1.cell_use import CellUse
+from fastlstm.recognise.tensorflow1.graph_ops import FEEDS, FILLS
+from fastlstm.recognise.tensorflow1.parts import Chain, Hot, Lookup
+from fastlstm.recognise.tensorflow1.topology import Topology
 
 _FAR = 64  # nodes between a state and the zeros that it is made of, far more than there are
 _REPEATS = frozenset({"Tile", "BroadcastTo"})

@@ -19,12 +19,12 @@ from itertools import combinations
 from typing import NamedTuple
 
 from fastlstm.formats.graph import Node, Output
-from fastlstm.recognise.block_cell import BLOCK_OPS, block_use
-from fastlstm.recognise.cell_use import CellUse, NotThisCell, activation_fact
-from fastlstm.recognise.graph import Walker
-from fastlstm.recognise.graph_ops import ADDS
-from fastlstm.recognise.tf1_names import CellVariables
-from fastlstm.recognise.tf1_parts import Fact
+from fastlstm.recognise.tensorflow1.block_cell import BLOCK_OPS, block_use
+from fastlstm.recognise.tensorflow1.cell_use import CellUse, NotThisCell, activation_fact
+from fastlstm.recognise.tensorflow1.graph import Walker
+from fastlstm.recognise.tensorflow1.graph_ops import ADDS
+from fastlstm.recognise.tensorflow1.names import CellVariables
+from fastlstm.recognise.tensorflow1.parts import Fact
 
 #: Read a value without computing anything that a forward pass goes on with.
 _BYSTANDERS = frozenset(

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 
 from fastlstm.errors import RecognitionError
 from fastlstm.recognise.findings import Finding
-from fastlstm.recognise.keras_chain import EXPECTED, LSTMS, Link, Place
-from fastlstm.recognise.keras_weights import has_folders
+from fastlstm.recognise.keras.chain import EXPECTED, LSTMS, Link, Place
+from fastlstm.recognise.keras.weights import has_folders
 
 if TYPE_CHECKING:
     from fastlstm.formats.artefact import Artefact

@@ -10,10 +10,10 @@ from collections.abc import Sequence
 from typing import NamedTuple, TypeVar
 
 from fastlstm.formats.graph import Node, Output
-from fastlstm.recognise.cell_use import ACTIVATIONS, CellUse, activation_fact
-from fastlstm.recognise.graph import Walker
-from fastlstm.recognise.graph_ops import ADDS, FEEDS, FILLS
-from fastlstm.recognise.tf1_parts import Affine, Cell, Fact, Hot, Lookup, Part
+from fastlstm.recognise.tensorflow1.cell_use import ACTIVATIONS, CellUse, activation_fact
+from fastlstm.recognise.tensorflow1.graph import Walker
+from fastlstm.recognise.tensorflow1.graph_ops import ADDS, FEEDS, FILLS
+from fastlstm.recognise.tensorflow1.parts import Affine, Cell, Fact, Hot, Lookup, Part
 
 _GATHERS = frozenset({"Gather", "GatherV2", "ResourceGather"})
 _CONCATS = frozenset({"ConcatV2", "Concat"})

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from fastlstm.errors import RecognitionError
 from fastlstm.formats.graph import Graph, Node, Output, Use
-from fastlstm.recognise.graph_ops import (
+from fastlstm.recognise.tensorflow1.graph_ops import (
     CARRIES,
     COMPARES,
     FEEDS,

@@ -10,11 +10,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 from fastlstm.formats.graph import Node, Output
-from fastlstm.recognise.cell_use import ACTIVATIONS, CellUse
-from fastlstm.recognise.graph import Walker
-from fastlstm.recognise.graph_ops import ADDS, FEEDS
-from fastlstm.recognise.landmarks import FromAffine, FromCell, FromIds, Landmarks, Mark, Unknown
-from fastlstm.recognise.tf1_parts import Affine, Cell, Chain, Hot, Lookup, Part
+from fastlstm.recognise.tensorflow1.cell_use import ACTIVATIONS, CellUse
+from fastlstm.recognise.tensorflow1.graph import Walker
+from fastlstm.recognise.tensorflow1.graph_ops import ADDS, FEEDS
+from fastlstm.recognise.tensorflow1.landmarks import FromAffine, FromCell, FromIds, Landmarks, Mark, Unknown
+from fastlstm.recognise.tensorflow1.parts import Affine, Cell, Chain, Hot, Lookup, Part
 
 _FAR = 64  # nodes between a step's input and what it is a step of, far more than there are
 _SHARDS = frozenset({"DynamicStitch", "ParallelDynamicStitch"})

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from fastlstm.formats.graph import Node, Output
-from fastlstm.recognise.graph import Walker
-from fastlstm.recognise.tf1_names import CellVariables
-from fastlstm.recognise.tf1_parts import Fact
+from fastlstm.recognise.tensorflow1.graph import Walker
+from fastlstm.recognise.tensorflow1.names import CellVariables
+from fastlstm.recognise.tensorflow1.parts import Fact
 
 #: Operation -> activation. LeakyRelu counts only with its usual slope.
 ACTIVATIONS = {

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from fastlstm.recognise.findings import How
-from fastlstm.recognise.tf1_names import CellVariables
+from fastlstm.recognise.tensorflow1.names import CellVariables
 
 
 class Fact(NamedTuple):

@@ -11,8 +11,8 @@ from itertools import pairwise
 
 from fastlstm.errors import RecognitionError
 from fastlstm.recognise.overrides import Book
-from fastlstm.recognise.tf1_names import CellVariables, stack_of
-from fastlstm.recognise.tf1_parts import Affine, Cell, Fact, Lookup, Stack
+from fastlstm.recognise.tensorflow1.names import CellVariables, stack_of
+from fastlstm.recognise.tensorflow1.parts import Affine, Cell, Fact, Lookup, Stack
 
 #: Leaf names of a dense layer's kernel and bias, by who gives them.
 _DENSE_LEAVES = {

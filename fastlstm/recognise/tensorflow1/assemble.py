@@ -8,12 +8,12 @@ from typing import Any
 from fastlstm.errors import ArgumentError, RecognitionError
 from fastlstm.formats.artefact import Artefact
 from fastlstm.layers import LSTM, Dense, Embedding, Layer, OneHot
-from fastlstm.recognise.cell_use import ACTIVATIONS
 from fastlstm.recognise.findings import Finding, Recognised
 from fastlstm.recognise.overrides import Book
-from fastlstm.recognise.tf1_choices import Shapes, choose
-from fastlstm.recognise.tf1_names import CellVariables
-from fastlstm.recognise.tf1_parts import Affine, Cell, Chain, Fact, Hot, Lookup, Stack
+from fastlstm.recognise.tensorflow1.cell_use import ACTIVATIONS
+from fastlstm.recognise.tensorflow1.choices import Shapes, choose
+from fastlstm.recognise.tensorflow1.names import CellVariables
+from fastlstm.recognise.tensorflow1.parts import Affine, Cell, Chain, Fact, Hot, Lookup, Stack
 
 _SHOWN = 12
 

@@ -7,11 +7,12 @@ from typing import NamedTuple
 
 from fastlstm.errors import RecognitionError
 from fastlstm.formats.graph import Graph, Output
-from fastlstm.recognise.beginnings import Beginnings
-from fastlstm.recognise.cell_graph import uses_of_cell
-from fastlstm.recognise.cell_use import CellUse, NotThisCell
-from fastlstm.recognise.graph import Walker
-from fastlstm.recognise.head_graph import (
+from fastlstm.recognise.overrides import KNOWN_OVERRIDES, Book
+from fastlstm.recognise.tensorflow1.beginnings import Beginnings
+from fastlstm.recognise.tensorflow1.cell_graph import uses_of_cell
+from fastlstm.recognise.tensorflow1.cell_use import CellUse, NotThisCell
+from fastlstm.recognise.tensorflow1.graph import Walker
+from fastlstm.recognise.tensorflow1.head_graph import (
     Beyond,
     beyond,
     gives_state,
@@ -19,11 +20,21 @@ from fastlstm.recognise.head_graph import (
     residual_after,
     top_residual,
 )
-from fastlstm.recognise.landmarks import FromCell, Unknown
-from fastlstm.recognise.overrides import KNOWN_OVERRIDES, Book
-from fastlstm.recognise.tf1_names import Candidates, CellVariables, within
-from fastlstm.recognise.tf1_parts import Affine, Cell, Chain, Fact, Hot, Lookup, Stack, cells_in, extends, head_names
-from fastlstm.recognise.topology import Topology, layers_of
+from fastlstm.recognise.tensorflow1.landmarks import FromCell, Unknown
+from fastlstm.recognise.tensorflow1.names import Candidates, CellVariables, within
+from fastlstm.recognise.tensorflow1.parts import (
+    Affine,
+    Cell,
+    Chain,
+    Fact,
+    Hot,
+    Lookup,
+    Stack,
+    cells_in,
+    extends,
+    head_names,
+)
+from fastlstm.recognise.tensorflow1.topology import Topology, layers_of
 
 
 class _Rest(NamedTuple):

@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 from fastlstm.errors import ArgumentError, RecognitionError
 from fastlstm.layers import LSTM, Dense, Embedding, Layer, OneHot, activation_named
 from fastlstm.recognise.findings import How, Recognised
-from fastlstm.recognise.keras_activation import activation_text, in_this_version
-from fastlstm.recognise.keras_chain import EXPECTED, LSTMS, Link, refusal
-from fastlstm.recognise.keras_weights import KERAS1_GATES, WEIGHT_NAMES, from_cudnn
+from fastlstm.recognise.keras.activation import activation_text, in_this_version
+from fastlstm.recognise.keras.chain import EXPECTED, LSTMS, Link, refusal
+from fastlstm.recognise.keras.weights import KERAS1_GATES, WEIGHT_NAMES, from_cudnn
 from fastlstm.recognise.overrides import Book
 
 if TYPE_CHECKING:

@@ -5,14 +5,12 @@ from __future__ import annotations
 from fastlstm.errors import RecognitionError
 from fastlstm.formats.artefact import Artefact
 from fastlstm.recognise.findings import Recognised
-from fastlstm.recognise.graph import Walker
-from fastlstm.recognise.graph_ops import CALLS
 from fastlstm.recognise.overrides import Book
-from fastlstm.recognise.stack_graph import GraphStacks
-from fastlstm.recognise.stack_names import stack_from_names, stacks_by_name
-from fastlstm.recognise.tf1_assemble import assemble
-from fastlstm.recognise.tf1_missing import no_lstm
-from fastlstm.recognise.tf1_names import (
+from fastlstm.recognise.tensorflow1.assemble import assemble
+from fastlstm.recognise.tensorflow1.graph import Walker
+from fastlstm.recognise.tensorflow1.graph_ops import CALLS
+from fastlstm.recognise.tensorflow1.missing import no_lstm
+from fastlstm.recognise.tensorflow1.names import (
     Candidates,
     CellVariables,
     find_cells,
@@ -21,7 +19,9 @@ from fastlstm.recognise.tf1_names import (
     trained,
     within,
 )
-from fastlstm.recognise.tf1_parts import Chain, Stack, cells_in
+from fastlstm.recognise.tensorflow1.parts import Chain, Stack, cells_in
+from fastlstm.recognise.tensorflow1.stack_graph import GraphStacks
+from fastlstm.recognise.tensorflow1.stack_names import stack_from_names, stacks_by_name
 
 _FORWARD, _BACKWARD = {"fw", "FW"}, {"bw", "BW"}  # the scopes of tf.nn.bidirectional_dynamic_rnn, up to 0.12 capitals
 

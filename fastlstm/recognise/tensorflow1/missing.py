@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from fastlstm.errors import RecognitionError
-from fastlstm.recognise.tf1_names import Candidates, within
+from fastlstm.recognise.tensorflow1.names import Candidates, within
 
 _SHOWN = 4
 

@@ -11,12 +11,12 @@ from collections.abc import Container, Iterator
 from typing import NamedTuple
 
 from fastlstm.formats.graph import Node, Output, Use
-from fastlstm.recognise.cell_use import ACTIVATIONS, CellUse, activation_fact
-from fastlstm.recognise.graph import Walker
-from fastlstm.recognise.graph_ops import ADDS, is_upkeep, outputs_of
-from fastlstm.recognise.landmarks import FromAffine, FromCell
-from fastlstm.recognise.tf1_parts import Affine, Cell, Chain, Fact, extends
-from fastlstm.recognise.topology import Topology
+from fastlstm.recognise.tensorflow1.cell_use import ACTIVATIONS, CellUse, activation_fact
+from fastlstm.recognise.tensorflow1.graph import Walker
+from fastlstm.recognise.tensorflow1.graph_ops import ADDS, is_upkeep, outputs_of
+from fastlstm.recognise.tensorflow1.landmarks import FromAffine, FromCell
+from fastlstm.recognise.tensorflow1.parts import Affine, Cell, Chain, Fact, extends
+from fastlstm.recognise.tensorflow1.topology import Topology
 
 #: Take some of the elements, or choose among several values.
 _PARTS_OF = frozenset(

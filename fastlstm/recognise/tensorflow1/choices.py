@@ -11,7 +11,7 @@ from typing import Any
 
 from fastlstm.errors import ArgumentError, RecognitionError
 from fastlstm.recognise.overrides import Book
-from fastlstm.recognise.tf1_parts import Affine, Cell, Chain, Fact, Hot, Lookup, Part, Stack, head_names
+from fastlstm.recognise.tensorflow1.parts import Affine, Cell, Chain, Fact, Hot, Lookup, Part, Stack, head_names
 
 Shapes = Mapping[str, tuple[int, ...]]
 Facts = Sequence[Mapping[str, Fact]]

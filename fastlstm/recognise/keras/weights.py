@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastlstm.errors import RecognitionError
-from fastlstm.recognise.keras_chain import Link, Place
+from fastlstm.recognise.keras.chain import Link, Place
 
 if TYPE_CHECKING:
     from fastlstm.formats.artefact import Artefact

@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING
 
 from fastlstm.errors import ArgumentError, FastLSTMError, FormatError, RecognitionError
 from fastlstm.recognise.findings import Recognised
-from fastlstm.recognise.keras_activation import activation_of_layer
-from fastlstm.recognise.keras_bare import bare_chain
-from fastlstm.recognise.keras_chain import ACTIVATIONS, EXPECTED, LSTMS, Link, chain_of, refusal
-from fastlstm.recognise.keras_layers import Builder
-from fastlstm.recognise.keras_weights import located
+from fastlstm.recognise.keras.activation import activation_of_layer
+from fastlstm.recognise.keras.bare import bare_chain
+from fastlstm.recognise.keras.chain import ACTIVATIONS, EXPECTED, LSTMS, Link, chain_of, refusal
+from fastlstm.recognise.keras.layers import Builder
+from fastlstm.recognise.keras.weights import located
 from fastlstm.recognise.overrides import Book
 
 if TYPE_CHECKING:

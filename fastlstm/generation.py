@@ -37,10 +37,10 @@ def generate(
 ) -> tuple[NDArray[Any], State]:
     """See `Model.generate`."""
     n = arguments.count(n, name="n")
-    rows = None if state is None else state_of(state).batch_size
-    primed, single = _prime(model, prime, rows)
+    begin = None if state is None else state_of(state)
+    primed, single = _prime(model, prime, None if begin is None else begin.batch_size)
     drawing = _drawing(model, sample, stop, seed, arguments.count(position, name="position", least=0))
-    pairs = _finite(model, model.state_pairs(state, len(primed)))
+    pairs = _finite(model, model.state_pairs(begin, len(primed)))
     limits = arguments.row_lengths(lengths, *primed.shape[:2], least=1)
     if feedback is not None:
         if not callable(feedback):

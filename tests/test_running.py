@@ -211,6 +211,8 @@ def test_a_state_is_taken_by_its_names():
     state = random_state(model, 2, np.random.default_rng(1))
     swapped = namedtuple("Swapped", "h c")(state[0].h, state[0].c)
     expected, _ = model.step(np.ones((2, 3)), state)
+    again, _ = model.generate(1, np.ones((2, 1, 3)), (pair for pair in state), feedback=lambda y: y)
+    np.testing.assert_array_equal(again[:, 0], expected)
     for given_state in (
         state[0],
         [state[0]],

@@ -176,14 +176,16 @@ def test_code_of_older_sources_is_not_run(tmp_path):
     assert output() != first
 
 
-def test_without_a_disk_cache_code_is_kept_in_memory(monkeypatch):
+def test_without_a_disk_cache_code_is_kept_in_memory():
     from fastlstm.backends import jit
 
     names = {}
     exec("def twice(x):\n    return x + x", names)  # a function without a file: Numba has no place for its code
-    monkeypatch.setattr(jit, "_said", [])
-    with pytest.warns(RuntimeWarning, match="set NUMBA_CACHE_DIR"):
+    jit._warn_once.cache_clear()
+    with pytest.warns(RuntimeWarning, match="set NUMBA_CACHE_DIR") as said:
         twice = jit.compiled(names["twice"])
+        jit.compiled(names["twice"])
+    assert len(said) == 1, "one warning, not one for each function"
     assert twice(4) == 8
 
 

@@ -93,8 +93,8 @@ class CpuBackend:
         drawing = drawing or Drawing()
         cpu_loops.generate(
             *buffers.arguments, xs, ids, lengths, source, plan.output.start, ys, drawn,
-            drawing.temperature == 0, float(drawing.temperature), min(drawing.top_k or width, width),
-            float(drawing.top_p or 1.0), drawing.probabilities, np.uint64(drawing.seed), np.uint64(drawing.position),
+            drawing.temperature == 0, drawing.temperature, min(drawing.top_k or width, width),
+            drawing.top_p or 1.0, drawing.probabilities, np.uint64(drawing.seed), np.uint64(drawing.position),
             drawing.stop, np.empty(width, np.int64), np.empty(width),
         )  # fmt: skip
         return (drawn if source == NONE else ys), buffers.state()

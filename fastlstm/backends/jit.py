@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import warnings
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -26,25 +27,21 @@ def compiled(function: Callable[..., Any]) -> Any:
         return function
     try:
         dispatcher = njit(cache=True, **JIT)(function)
-    except RuntimeError as error:  # Numba found no folder that it can write to
-        if not _no_cache_was_said():
-            warnings.warn(
-                f"fastlstm: compiled code cannot be kept on disk ({error}), so each process compiles for some seconds; "
-                f"set NUMBA_CACHE_DIR to a folder that can be written",
-                RuntimeWarning,
-                stacklevel=3,
-            )
+    except RuntimeError:  # Numba found no folder that it can write to
+        _warn_once()
         return njit(**JIT)(function)
     _on_disk.append(dispatcher)
     return dispatcher
 
 
-_said: list[bool] = []
-
-
-def _no_cache_was_said() -> bool:
-    _said.append(True)
-    return len(_said) > 1
+@cache
+def _warn_once() -> None:
+    warnings.warn(
+        "fastlstm: Numba finds no folder to keep compiled code in, so each process compiles for some seconds; "
+        "set NUMBA_CACHE_DIR to a folder that can be written",
+        RuntimeWarning,
+        stacklevel=3,
+    )
 
 
 def _sources() -> int:

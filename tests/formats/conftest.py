@@ -12,26 +12,26 @@ DATA = Path(__file__).parents[1] / "data"
 REAL = Path(__file__).parents[2].parent / "shared/real"  # beside the checkout on some machines
 
 
-@pytest.fixture
-def fixture_file():
+def finder(folder):
+    """A function that gives the path of a file in `folder`; the test is skipped where it is not there."""
+
     def find(name):
-        path = DATA / name
+        path = folder / name
         if not path.exists():
             pytest.skip(f"{path} is not there")
         return path
 
     return find
+
+
+@pytest.fixture
+def fixture_file():
+    return finder(DATA)
 
 
 @pytest.fixture
 def real_file():
-    def find(name):
-        path = REAL / name
-        if not path.exists():
-            pytest.skip(f"{path} is not there")
-        return path
-
-    return find
+    return finder(REAL)
 
 
 def everything(path):

@@ -20,23 +20,36 @@ LOOSE = {
     "tf1.15/block": 1e-5,  # an unclipped cell state of 76, where float32 has steps of 8e-6
 }
 
+# What a fixture's model may be called, unless its expect.json lists `models`. All of a folder hold the same weights.
+FILES = ("model.index", "model.h5", "model.keras")
+
 
 def cases():
     for folder in sorted(DATA.glob("*/*")):
         name = f"{folder.parent.name}/{folder.name}"
         if name in NOT_MODELS | NOT_YET or not (folder / "golden.npz").exists():
             continue
-        files = [f for f in ("model.index", "model.h5", "model.keras") if (folder / f).exists()]
-        yield from (pytest.param(folder, f, id=f"{name}/{f}") for f in files)
+        yield from (pytest.param(folder, f, id=f"{name}/{f}") for f in files_of(folder))
+
+
+def files_of(folder):
+    """The models of a fixture: what expect.json lists as `models`, else those of FILES that are there."""
+    listed = expected_of(folder).get("models")
+    return listed or [f for f in FILES if (folder / f).exists()]
+
+
+def expected_of(folder):
+    return json.loads((folder / "expect.json").read_text())
 
 
 @pytest.mark.parametrize("device", ["cpu", "numpy"])
 @pytest.mark.parametrize(("folder", "file"), list(cases()))
 def test_outputs_and_states_are_tensorflows(folder, file, device):
-    expect = json.loads((folder / "expect.json").read_text())
+    expect = expected_of(folder)
     golden = np.load(folder / "golden.npz")
-    model = fastlstm.load(folder / file, scope=expect["scope"], device=device)
-    tolerance = LOOSE.get(f"{folder.parent.name}/{folder.name}", TOLERANCES[model.dtype.name])
+    model = fastlstm.load(folder / file, scope=expect["scope"], device=device, **expect.get("load", {}))
+    kind = "layer norm" if expect.get("layer_norm") else model.dtype.name
+    tolerance = LOOSE.get(f"{folder.parent.name}/{folder.name}", TOLERANCES[kind])
     ys, state = model.run(golden["x"], initial_state(golden), golden.get("lengths"))
     if "y" in golden:
         assert_close(without_padding(ys, golden), golden["y"], tolerance)
@@ -46,6 +59,23 @@ def test_outputs_and_states_are_tensorflows(folder, file, device):
         for name in "ch":
             if f"{name}_{k}" in golden:
                 assert_close(getattr(layer, name), golden[f"{name}_{k}"], tolerance)
+
+
+@pytest.mark.parametrize(
+    "folder", sorted({case.values[0] for case in cases()}), ids=lambda f: f"{f.parent.name}/{f.name}"
+)
+def test_every_file_of_a_fixture_gives_the_same_model(folder):
+    """To the last bit: the same weights, saved in every format of one era."""
+    expect = expected_of(folder)
+    models = [fastlstm.load(folder / f, scope=expect["scope"], **expect.get("load", {})) for f in files_of(folder)]
+    for other in models[1:]:
+        assert other.dtype == models[0].dtype
+        for one, two in zip(models[0].layers, other.layers, strict=True):
+            assert type(one) is type(two)
+            assert one.config() | {"name": ""} == two.config() | {"name": ""}
+            assert {k: a.tobytes() for k, a in one.arrays().items()} == {
+                k: a.tobytes() for k, a in two.arrays().items()
+            }
 
 
 def initial_state(golden):

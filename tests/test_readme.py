@@ -19,7 +19,12 @@ def test_snippets(monkeypatch, capsys):
 
 
 def test_tolerances():
-    quotes = {"float32, random": "float32", "float64, the same": "float64", "sine wave, 1000": "sine loop"}
+    quotes = {
+        "float32, random": "float32",
+        "float64, the same": "float64",
+        "float32 with layer norm": "layer norm",
+        "sine wave, 1000": "sine loop",
+    }
     for line, name in quotes.items():
         (quoted,) = re.findall(rf"^\| {line}.*\| (\S+) \|$", README, re.MULTILINE)
         assert float(quoted) == TOLERANCES[name]

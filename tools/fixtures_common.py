@@ -14,6 +14,38 @@ DATA = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))),
 B, T = 3, 100
 
 
+#: What the README's table calls the cells and wrappers of a case, by the case's name in every era.
+CELLS = {
+    "basic": ["BasicLSTMCell"],
+    "basic_f64_tanh_head": ["BasicLSTMCell"],
+    "basic_forget_bias": ["BasicLSTMCell"],
+    "block": ["LSTMBlockCell"],
+    "dense_around": ["LSTMCell"],
+    "float64": ["Keras LSTM"],
+    "functional_no_bias": ["Keras LSTM"],
+    "half": ["BasicLSTMCell"],
+    "hard_sigmoid": ["Keras LSTM"],
+    "last_step": ["Keras LSTM"],
+    "lstm_forget0": ["LSTMCell"],
+    "lstm_peephole_proj_clip": ["LSTMCell"],
+    "multi": ["BasicLSTMCell", "MultiRNNCell"],
+    "multi_v1": ["BasicLSTMCell", "MultiRNNCell"],
+    "named_cell": ["BasicLSTMCell"],
+    "onehot_softmax": ["BasicLSTMCell", "MultiRNNCell"],
+    "partitioned": ["LSTMCell"],
+    "residual_dropout": ["BasicLSTMCell", "MultiRNNCell", "ResidualWrapper", "DropoutWrapper"],
+    "reused_scope": ["BasicLSTMCell"],
+    "same_cell_twice": ["BasicLSTMCell", "MultiRNNCell"],
+    "sequential": ["Keras LSTM"],
+    "state_array": ["BasicLSTMCell", "MultiRNNCell"],
+    "state_list": ["LSTMCell", "MultiRNNCell"],
+    "static": ["BasicLSTMCell"],
+    "training": ["BasicLSTMCell"],
+    "two_stacks": ["BasicLSTMCell"],
+    "user_scope": ["BasicLSTMCell"],
+}
+
+
 def rng_for(case):
     """A generator seeded by the case's name, the same in every TensorFlow."""
     return np.random.RandomState(zlib.crc32(case.encode()) & 0x7FFFFFFF)
@@ -75,6 +107,8 @@ def write_golden(folder, arrays, name="golden.npz"):
 
 def write_expect(folder, layers, dtype, tensorflow, **more):
     expect = dict({"layers": layers, "dtype": dtype, "tensorflow": tensorflow, "scope": None}, **more)
+    if os.path.basename(folder) in CELLS:
+        expect.setdefault("cells", CELLS[os.path.basename(folder)])
     with open(os.path.join(folder, "expect.json"), "w") as f:
         json.dump(expect, f, indent=1)
         f.write("\n")

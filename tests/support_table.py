@@ -8,7 +8,6 @@
 
 import json
 import sys
-from pathlib import Path
 
 from fastlstm.formats import open_artefact
 from tests.test_golden import cases

@@ -21,7 +21,18 @@ from fastlstm.errors import (
     WeightError,
     WriteError,
 )
-from fastlstm.layers import LSTM, Dense, Embedding, OneHot
+from fastlstm.layers import (
+    GRU,
+    LSTM,
+    Bidirectional,
+    Dense,
+    Embedding,
+    Highway,
+    LayerNorm,
+    Masking,
+    OneHot,
+    Reverse,
+)
 from fastlstm.loading import extract, inspect, load, read, save
 from fastlstm.model import Model
 from fastlstm.sampling import Sampler
@@ -31,17 +42,23 @@ from fastlstm.stream import Stream
 __version__ = "0.1.0"
 
 __all__ = [
+    "GRU",
     "LSTM",
     "ArgumentError",
+    "Bidirectional",
     "Dense",
     "DeviceError",
     "Embedding",
     "FastLSTMError",
     "FormatError",
+    "Highway",
+    "LayerNorm",
+    "Masking",
     "MissingFileError",
     "Model",
     "OneHot",
     "RecognitionError",
+    "Reverse",
     "Sampler",
     "ShapeError",
     "State",

@@ -161,15 +161,15 @@ def extract(source: PathLike | Model, out: PathLike, *, scope: str | None = None
 
 def plain_names(layers: Sequence[Layer]) -> list[str]:
     """lstm_0, lstm_1, dense_0 ... for the layers; "embedding" and "one_hot" have no number, there being one at most."""
-    from fastlstm.layers import LSTM, Dense, Embedding
+    from fastlstm.layers import Embedding, OneHot
 
     names = []
     for k, layer in enumerate(layers):
         number = sum(type(before) is type(layer) for before in layers[:k])
-        if isinstance(layer, (LSTM, Dense)):
-            names.append(f"{type(layer).__name__.lower()}_{number}")
-        else:
+        if isinstance(layer, Embedding | OneHot):
             names.append("embedding" if isinstance(layer, Embedding) else "one_hot")
+        else:
+            names.append(f"{type(layer).__name__.lower()}_{number}")
     return names
 
 
@@ -194,7 +194,7 @@ def _read_model(path: Path, scope: str | None, overrides: dict[str, Any]) -> tup
 
 def _recognise(artefact: Artefact, scope: str | None, overrides: dict[str, Any]) -> tuple[Sequence[Layer], str, Report]:
     """The layers in the artefact, the dtype that they run in, and the report."""
-    from fastlstm.layers import LSTM
+    from fastlstm.layers import recurrent_layers
     from fastlstm.recognise import Report, recognise
     from fastlstm.recognise.saved import saved_dtype
 
@@ -202,7 +202,7 @@ def _recognise(artefact: Artefact, scope: str | None, overrides: dict[str, Any])
     if artefact.architecture is not None:
         dtype = saved_dtype(artefact)
     else:
-        kernels = [layer.kernel for layer in found.layers if isinstance(layer, LSTM)]
+        kernels = [layer.kernel for layer in recurrent_layers(found.layers)]
         dtype = "float64" if any(kernel.dtype == np.float64 for kernel in kernels) else "float32"
     return found.layers, dtype, Report(found.findings, [*artefact.notes, *found.notes])
 

@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from fastlstm import arguments, generation
 from fastlstm.errors import ArgumentError, DeviceError, ShapeError, WeightError
-from fastlstm.layers import LSTM, Dense, Embedding, Layer, OneHot
+from fastlstm.layers import LAYER_TYPES, Embedding, Layer, OneHot, recurrent_layers
 from fastlstm.recognise.report import Report, table
 from fastlstm.sampling import Sampler
 from fastlstm.state import State, StateLike, state_of
@@ -23,7 +23,8 @@ DEVICES = ("cpu", "numpy")
 class Model:
     """A chain of layers and the calls that run it.
 
-    layers   Embedding or OneHot (first only, or neither), then LSTM and Dense in any order, at least one LSTM
+    layers   Embedding or OneHot (first only, or neither), then LSTM, GRU, Dense, Masking, Bidirectional and Reverse in
+             any order, at least one of them with a state; with the last two the model has `run` only
     device   "cpu" (compiled by Numba when first run) or "numpy" (plain NumPy)
     dtype    "float32" or "float64", of the weights, the state and the outputs; that of the LSTM weights when None
     weights  storage of the weights; None and `dtype` are the same
@@ -50,7 +51,7 @@ class Model:
             raise ArgumentError(f"layers is {type(layers).__name__}; expected a sequence, e.g. [{layers!r}]") from None
         self.device = _checked_device(device)
         _check_chain(self.layers)
-        self._lstms = [layer for layer in self.layers if isinstance(layer, LSTM)]
+        self._recurrent = recurrent_layers(self.layers)
         self.dtype = _checked_dtype(dtype, self.layers)
         if weights is not None and weights != self.dtype.name:
             raise ArgumentError(
@@ -86,8 +87,8 @@ class Model:
 
     @property
     def state_sizes(self) -> list[tuple[int, int]]:
-        """(c_size, h_size) of each LSTM layer."""
-        return [(layer.hidden_size, layer.output_size) for layer in self._lstms]
+        """(c_size, h_size) of each LSTM layer; (0, h_size) of a GRU layer."""
+        return [layer.state_size for layer in self._recurrent]
 
     @cached_property
     def backend(self) -> Any:
@@ -234,13 +235,15 @@ class Model:
     ) -> list[tuple[NDArray[np.floating], NDArray[np.floating]]]:
         """`value` as the backend takes it; zeros where None."""
         state = self.zero_state(batch_size) if value is None else state_of(value)
-        if len(state) != len(self._lstms):
-            raise ShapeError(f"state: {len(state)} layers; expected {len(self._lstms)}: one (c, h) for each LSTM layer")
+        if len(state) != len(self._recurrent):
+            raise ShapeError(
+                f"state: {len(state)} layers; expected {len(self._recurrent)}: one (c, h) for each LSTM or GRU layer"
+            )
         for k, (pair, sizes) in enumerate(zip(state, self.state_sizes, strict=True)):
             for name, a, size in zip("ch", pair, sizes, strict=True):
                 if a.shape != (batch_size, size):
                     raise ShapeError(
-                        f"state of layer {k} ({self._lstms[k].name}): {name} has shape {a.shape}; "
+                        f"state of layer {k} ({self._recurrent[k].name}): {name} has shape {a.shape}; "
                         f"expected ({batch_size}, {size}), rows of the batch x size"
                     )
         return [(c.astype(self.dtype), h.astype(self.dtype)) for c, h in state]
@@ -257,8 +260,8 @@ def _checked_device(device: str) -> str:
 def _check_chain(layers: tuple[Layer, ...]) -> None:
     """Raise WeightError unless each layer takes what the one before gives."""
     for k, layer in enumerate(layers):
-        if not isinstance(layer, LSTM | Dense | Embedding | OneHot):
-            raise ArgumentError(f"layers[{k}] is {type(layer).__name__}; expected LSTM, Dense, Embedding or OneHot")
+        if not isinstance(layer, Layer):
+            raise ArgumentError(f"layers[{k}] is {type(layer).__name__}; expected one of {', '.join(LAYER_TYPES)}")
         if k == 0:
             continue
         if isinstance(layer, Embedding | OneHot):
@@ -269,15 +272,16 @@ def _check_chain(layers: tuple[Layer, ...]) -> None:
                 f"layers[{k}] ({layer.name}), {layer!r}, takes {layer.input_size} elements; "
                 f"layers[{k - 1}] ({before.name}), {before!r}, gives {before.output_size}"
             )
-    if not any(isinstance(layer, LSTM) for layer in layers):
-        raise ArgumentError(f"a model needs at least one LSTM layer; got {[type(layer).__name__ for layer in layers]}")
+    if not recurrent_layers(layers):
+        kinds = [type(layer).__name__ for layer in layers]
+        raise ArgumentError(f"a model needs at least one LSTM or GRU layer; got {kinds}")
 
 
 def _checked_dtype(dtype: DTypeLike | None, layers: tuple[Layer, ...]) -> np.dtype:
     """The model's dtype. Raise WeightError where a weight would overflow in it."""
     if dtype is None:
-        lstms = [layer for layer in layers if isinstance(layer, LSTM)]
-        dtype = np.result_type(*[a for layer in lstms for a in (layer.kernel.dtype, layer.recurrent_kernel.dtype)])
+        kernels = [a for layer in recurrent_layers(layers) for a in (layer.kernel, layer.recurrent_kernel)]
+        dtype = np.result_type(*[a.dtype for a in kernels])
     try:
         wanted = np.dtype(dtype)
     except (TypeError, ValueError, SyntaxError):

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from fastlstm.errors import ArgumentError
 from fastlstm.layers import LSTM, Dense, Embedding, Layer, OneHot
 
 # Operations: what stands in column OP.
@@ -93,6 +94,10 @@ class _Space:
 
 def lower(layers: Sequence[Layer], dtype: np.dtype) -> Plan:
     """The plan of a chain of layers that is known to fit together (`Model` checks it)."""
+    later = [type(layer).__name__ for layer in layers if not isinstance(layer, LSTM | Dense | Embedding | OneHot)]
+    later += [layer.name for layer in layers if isinstance(layer, LSTM) and (layer.layer_norm or layer.highway)]
+    if later:
+        raise ArgumentError(f"this version does not run {', '.join(later)}")
     return _Lowering(layers, dtype).plan()
 
 

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from fastlstm.backends.base import Arrays, Drawing, Pair
 from fastlstm.backends.numpy_draw import draw
+from fastlstm.errors import ArgumentError
 from fastlstm.layers import LSTM, Activation, Dense, Embedding, Layer, OneHot
 
 Array = NDArray[np.floating]
@@ -73,6 +74,10 @@ class ReferenceBackend:
     """See `base.Backend`."""
 
     def __init__(self, layers: Sequence[Layer], dtype: np.dtype) -> None:
+        later = [type(layer).__name__ for layer in layers if not isinstance(layer, LSTM | Dense | Embedding | OneHot)]
+        later += [layer.name for layer in layers if isinstance(layer, LSTM) and (layer.layer_norm or layer.highway)]
+        if later:
+            raise ArgumentError(f"this version does not run {', '.join(later)}")
         self.layers = [_as(dtype, layer) for layer in layers]
         self.dtype = dtype
 

@@ -2,25 +2,25 @@
 
 from __future__ import annotations
 
-from numbers import Integral
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from fastlstm.errors import ArgumentError
-from fastlstm.layers.weights import weight
+from fastlstm.layers.weights import size_of, weight
 
 
 class Embedding:
     """x = table[id].
 
-    table  (V, D)
+    table      (V, D)
+    mask_zero  a step with id 0 is masked, for every layer after this one, as `Masking` does it
     Source: tf.nn.embedding_lookup, keras.layers.Embedding.
     """
 
-    def __init__(self, table: ArrayLike, *, name: str = "embedding") -> None:
+    def __init__(self, table: ArrayLike, mask_zero: bool = False, *, name: str = "embedding") -> None:
         self.name = name
+        self.mask_zero = bool(mask_zero)
         self.table = weight(table, (None, None), name=f"{name}: table", layout="(V, D)")
 
     @property
@@ -36,14 +36,14 @@ class Embedding:
         return {"table": self.table}
 
     def config(self) -> dict[str, Any]:
-        return {"name": self.name}
+        return ({"mask_zero": True} if self.mask_zero else {}) | {"name": self.name}
 
     @classmethod
     def from_arrays(cls, arrays: dict[str, NDArray[np.floating]], config: dict[str, Any]) -> Embedding:
         return cls(arrays["table"], **config)
 
     def __repr__(self) -> str:
-        return f"Embedding({self.vocabulary_size}, {self.output_size})"
+        return f"Embedding({self.vocabulary_size}, {self.output_size}{', mask_zero' if self.mask_zero else ''})"
 
 
 class OneHot:
@@ -54,10 +54,8 @@ class OneHot:
     """
 
     def __init__(self, vocabulary_size: int, *, name: str = "one_hot") -> None:
-        if not isinstance(vocabulary_size, Integral) or vocabulary_size < 1:
-            raise ArgumentError(f"{name}: vocabulary_size is {vocabulary_size!r}; expected an integer of at least 1")
         self.name = name
-        self.vocabulary_size = int(vocabulary_size)
+        self.vocabulary_size = size_of(vocabulary_size, f"{name}: vocabulary_size")
 
     @property
     def output_size(self) -> int:

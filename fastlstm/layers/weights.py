@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from numbers import Integral
+
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from fastlstm.errors import WeightError
+from fastlstm.errors import ArgumentError, WeightError
 
 
 def weight(
@@ -40,3 +42,10 @@ def weight(
         )
     result.flags.writeable = False
     return result
+
+
+def size_of(value: object, what: str) -> int:
+    """`value` as a number of elements, at least 1.  Raises ArgumentError."""
+    if not isinstance(value, Integral) or isinstance(value, bool) or value < 1:
+        raise ArgumentError(f"{what} is {value!r}; expected an integer of at least 1")
+    return int(value)

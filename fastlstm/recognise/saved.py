@@ -6,11 +6,12 @@ The description is JSON: {"format": 1, "layers": [{"type": "LSTM", "config": {..
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from copy import deepcopy
 from typing import TYPE_CHECKING, Any
 
 from fastlstm.errors import ArgumentError, FastLSTMError, FormatError
-from fastlstm.layers import LAYER_TYPES, LSTM, Dense, Layer
+from fastlstm.layers import GRU, LAYER_TYPES, LSTM, Bidirectional, Dense, Layer
 from fastlstm.recognise.findings import Recognised
 from fastlstm.recognise.overrides import KNOWN_OVERRIDES, Book
 from fastlstm.recognise.report import Report
@@ -22,7 +23,10 @@ FORMAT = 1
 DTYPES = ("float32", "float64")
 
 #: What can still be changed: the settings that are not in the weights.
-_LSTM_SETTINGS = ("activation", "recurrent_activation", "cell_clip", "proj_clip", "residual")
+_SETTINGS = {
+    LSTM.__name__: ("activation", "recurrent_activation", "cell_clip", "proj_clip", "residual"),
+    GRU.__name__: ("activation", "recurrent_activation", "residual"),
+}
 _REMEDY = "the file is damaged or was not written by fastlstm.save; save the model again"
 
 
@@ -48,7 +52,7 @@ def recognise_saved(artefact: Artefact, *, scope: str | None, book: Book) -> Rec
         )
     described = _checked(artefact)
     report = Report.from_json(described.get("report", {"findings": [], "notes": []}), where=str(artefact.path))
-    entries = [dict(entry, config=dict(entry["config"])) for entry in described["layers"]]
+    entries = deepcopy(described["layers"])
     changed = _override(entries, book, str(artefact.path))
     layers = [_layer(k, entry, artefact) for k, entry in enumerate(entries)]
     kept = [finding for finding in report if (finding.layer, finding.what) not in changed]
@@ -101,9 +105,11 @@ def _layer(k: int, entry: dict[str, Any], artefact: Artefact) -> Layer:
 
 def _override(entries: list[dict[str, Any]], book: Book, path: str) -> set[tuple[str, str]]:
     """Change the entries to what the caller says; gives back (layer, what) of what was changed."""
-    dense = [entry for entry in entries if entry["type"] == Dense.__name__][-1:]
-    settings = {what: [e for e in entries if e["type"] == LSTM.__name__] for what in _LSTM_SETTINGS}
-    settings["head_activation"] = dense
+    recurrent = [pair for entry in entries for pair in _recurrent(entry, entry)]
+    settings = {
+        what: [pair for pair in recurrent if what in _SETTINGS[pair[1]["type"]]] for what in _SETTINGS[LSTM.__name__]
+    }
+    settings["head_activation"] = [(entry, entry) for entry in entries if entry["type"] == Dense.__name__][-1:]
     for what in KNOWN_OVERRIDES:
         if book.given(what) and what not in settings:
             raise ArgumentError(
@@ -113,10 +119,23 @@ def _override(entries: list[dict[str, Any]], book: Book, path: str) -> set[tuple
             )
     changed = set()
     for what, targets in settings.items():
-        for entry in targets if book.given(what) else ():
+        for layer, entry in targets if book.given(what) else ():
             key = "activation" if what == "head_activation" else what
             name = str(entry["config"].get("name", ""))
             entry["config"][key] = book.note(name, what, entry["config"].get(key), "read", "written by fastlstm.save")
-            entry["changed"] = True
+            layer["changed"] = True
             changed.add((name, what))
     return changed
+
+
+def _recurrent(layer: dict[str, Any], entry: Any) -> Iterator[tuple[dict[str, Any], dict[str, Any]]]:
+    """(layer, entry) of the LSTM and GRU layers in an entry: itself, or what a Bidirectional holds."""
+    if not isinstance(entry, dict) or not isinstance(entry.get("config"), dict):
+        return  # what is damaged inside is told when the layer is made
+    if entry.get("type") in list(_SETTINGS):
+        yield layer, entry
+    elif layer is entry and entry["type"] == Bidirectional.__name__:
+        for direction in ("forward", "backward"):
+            inside = entry["config"].get(direction)
+            for inner in inside if isinstance(inside, list) else ():
+                yield from _recurrent(layer, inner)

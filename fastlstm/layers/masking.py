@@ -1,0 +1,51 @@
+"""What says which time steps are padding."""
+
+from __future__ import annotations
+
+from numbers import Real
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fastlstm.errors import ArgumentError
+from fastlstm.layers.weights import size_of
+
+
+class Masking:
+    """A step whose elements are all `mask_value` is masked, for every layer after this one; its elements become 0.
+
+    size  D
+
+    A masked step leaves the state of the LSTM and GRU layers as it is; they put out their h once more, or zeros with
+    zero_output_for_mask. Other layers run as always. It ends at the next Masking, which looks at its own input alone.
+    Raises ArgumentError.  Source: keras.layers.Masking.
+    """
+
+    def __init__(self, size: int, mask_value: float = 0.0, *, name: str = "masking") -> None:
+        self.name = name
+        self.size = size_of(size, f"{name}: size")
+        if not isinstance(mask_value, Real) or not np.isfinite(float(mask_value)):
+            raise ArgumentError(f"{name}: mask_value is {mask_value!r}; expected a finite number")
+        self.mask_value = float(mask_value)
+
+    @property
+    def input_size(self) -> int:
+        return self.size
+
+    @property
+    def output_size(self) -> int:
+        return self.size
+
+    def arrays(self) -> dict[str, NDArray[np.floating]]:
+        return {}
+
+    def config(self) -> dict[str, Any]:
+        return {"size": self.size, "mask_value": self.mask_value, "name": self.name}
+
+    @classmethod
+    def from_arrays(cls, arrays: dict[str, NDArray[np.floating]], config: dict[str, Any]) -> Masking:
+        return cls(**config)
+
+    def __repr__(self) -> str:
+        return f"Masking({self.size}, {self.mask_value})"

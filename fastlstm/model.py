@@ -261,7 +261,7 @@ def _check_chain(layers: tuple[Layer, ...]) -> None:
     """Raise WeightError unless each layer takes what the one before gives."""
     for k, layer in enumerate(layers):
         if not isinstance(layer, Layer):
-            raise ArgumentError(f"layers[{k}] is {type(layer).__name__}; expected one of {', '.join(LAYER_TYPES)}")
+            raise ArgumentError(f"layers[{k}] is {type(layer).__name__}; expected {', '.join(LAYER_TYPES)}")
         if k == 0:
             continue
         if isinstance(layer, Embedding | OneHot):

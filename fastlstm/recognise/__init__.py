@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from fastlstm.errors import ArgumentError, WeightError
+from fastlstm.recognise.averages import chosen_weights
 from fastlstm.recognise.findings import Finding, Recognised
 from fastlstm.recognise.overrides import Book
 from fastlstm.recognise.report import Report
@@ -29,6 +30,7 @@ def recognise(
     if scope is not None and not isinstance(scope, str):
         raise ArgumentError(f"scope is {scope!r}; expected a variable scope by its name, such as 'decoder', or None")
     book = Book(overrides or {})
+    artefact = chosen_weights(artefact, book)
     if artefact.architecture is not None:
         from fastlstm.recognise.saved import recognise_saved as recogniser
     elif artefact.keras is not None:

@@ -23,6 +23,7 @@ KNOWN_OVERRIDES = {
     "one_hot": "True: the model takes ids and turns them into one-hot rows; False: it takes vectors",
     "head": "the names of the head's variables (kernel, bias) or (kernel,), or None for no head",
     "head_activation": "the head's activation, by name",
+    "ema": "True: read the moving averages of the weights where the file has them",
 }
 
 
@@ -56,6 +57,7 @@ _ACCEPTED = {
     "embedding": lambda value: value is None or _is_name(value),
     "one_hot": _is_flag,
     "head_activation": lambda value: value is None or _is_name(value),
+    "ema": _is_flag,
 }
 
 

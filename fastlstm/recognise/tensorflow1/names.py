@@ -13,7 +13,7 @@ A kernel is (D + P, 4H), its rows [input; hidden]: D is what is left of the rows
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from fastlstm.formats.artefact import TensorSpec
@@ -32,7 +32,6 @@ _SLOT = re.compile(  # tf.train optimizers' slot names, and the moving averages'
     r"/(Adam|AdamW|Adamax|AMSGrad|RMSProp|Momentum|Adagrad|AdagradDA|Adadelta|Ftrl|ProximalAdagrad|"
     r"GradientDescent|LazyAdam|Nadam|LAMB|ExponentialMovingAverage)(_\d+)?$"
 )
-_AVERAGE = "/ExponentialMovingAverage"
 _COUNTER = re.compile(r"(^|/)(beta\d?_power(_\d+)?|global_step|learning_rate|OptimizeLoss/.*)$")
 
 _NO_CELL = re.compile(  # the last part of a scope that holds a dense layer or a part of some other cell
@@ -106,11 +105,6 @@ def trained(specs: Mapping[str, TensorSpec]) -> tuple[dict[str, tuple[int, ...]]
         else:
             kept[name] = spec.shape
     return kept, aside
-
-
-def has_averages(names: Iterable[str]) -> bool:
-    """Whether moving averages of the weights are among `names` (tf.train.ExponentialMovingAverage)."""
-    return any(name.endswith(_AVERAGE) for name in names)
 
 
 def find_cells(shapes: Mapping[str, tuple[int, ...]]) -> Candidates:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from fastlstm.errors import RecognitionError
 from fastlstm.formats.artefact import Artefact
+from fastlstm.recognise.averages import has_averages
 from fastlstm.recognise.findings import Recognised
 from fastlstm.recognise.overrides import Book
 from fastlstm.recognise.tensorflow1.assemble import assemble
@@ -14,7 +15,6 @@ from fastlstm.recognise.tensorflow1.names import (
     Candidates,
     CellVariables,
     find_cells,
-    has_averages,
     stack_of,
     trained,
     within,
@@ -62,9 +62,10 @@ class _Recognition:
         notes = [*stack.notes, *([useless] if useless else [])]
         if self.aside:
             notes.append(f"{len(self.aside)} tensors left aside: optimizer slots, moving averages, counters")
-        if has_averages(self.aside):
+        if has_averages(self.aside) and not self.book.given("ema"):
             notes.append(
-                "the file has moving averages of the weights too (ExponentialMovingAverage); they are not used"
+                "the file has moving averages of the weights too (ExponentialMovingAverage); they are not used, "
+                "ema=True takes them"
             )
         return assemble(stack, self.artefact, self.shapes, self.book, notes)
 

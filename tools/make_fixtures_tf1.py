@@ -54,6 +54,7 @@ class Case:
         run=None,
         before_save=None,
         after_save=None,
+        models=None,
     ):
         self.__dict__.update(locals())
 
@@ -157,6 +158,7 @@ def multi_v1(rng):
     model = multi_model(rng_for("multi"))
     model.saver = dict(write_version=tf.train.SaverDef.V1)
     model.write_meta = OLD
+    model.models = ["model", "../multi/model.index"]
     return model
 
 
@@ -245,6 +247,7 @@ def write(name):
         tf.__version__,
         scope=made.scope,
         graph=graph,
+        **({"models": made.models} if made.models else {}),
     )
     for changed in entry.differs:
         must_differ(entry, name, changed, golden["y"])

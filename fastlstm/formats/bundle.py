@@ -20,6 +20,7 @@ from fastlstm.formats.artefact import Tensors, TensorSpec
 from fastlstm.formats.checksum import check_crc32c, extend_crc32c
 from fastlstm.formats.dtypes import DType, byte_count, decode, dtype_of, item_size, shape_of
 from fastlstm.formats.ordered_code import slice_key
+from fastlstm.formats.slices import Extents, assemble, boxes_of, extents_of, shape_in
 from fastlstm.formats.source import Source, is_file
 from fastlstm.formats.sstable import read_table
 from fastlstm.formats.varint import read_varint
@@ -31,8 +32,7 @@ SLICE = b"\0"  # the keys of slices start so, those of tensors never do
 class Entry(NamedTuple):
     """Where a tensor, or a slice of one, lies.
 
-    slices  of a partitioned tensor: for each slice the (start, length) of each dimension, length -1 for all of it.  The
-            tensor then has no bytes of its own
+    slices  of a partitioned tensor, which then has no bytes of its own
     """
 
     dtype: DType
@@ -41,31 +41,50 @@ class Entry(NamedTuple):
     offset: int
     size: int
     crc32c: int
-    slices: tuple[tuple[tuple[int, int], ...], ...]
+    slices: tuple[Extents, ...]
 
 
-def read_bundle(prefix: Path) -> Tensors:
-    """The tensors of the bundle `<prefix>.index`; strings are object arrays of bytes.
+def read_bundle(*prefixes: Path) -> Tensors:
+    """The tensors of the bundle `<prefix>.index`, or of several that were to be merged; strings are arrays of bytes.
 
-    Raises MissingFileError if one of the files is not there, FormatError if the index is damaged.
+    Raises MissingFileError if one of the files is not there, FormatError if an index is damaged, or two bundles hold
+    the same tensor.  Source of the merging: tensor_bundle.cc, MergeOneBundle.
     """
-    index = prefix.with_name(f"{prefix.name}.index")
     entries: dict[bytes, Entry] = {}
-    with Source(index) as source:
-        table = read_table(source)
-        key, value = next(table, (None, b""))
-        if key != b"":
-            raise FormatError(
-                f"{index.name}: first key {key!r}, expected the empty key of a header; the file is damaged"
-            )
-        shards, big_endian = _read_header(value, index.name)
-        for key, value in table:
-            entries[key] = _read_entry(value, shards, f"{index.name}: entry {key!r}")
-    bundle = Bundle(prefix, entries, shards, big_endian)
+    shards: list[tuple[Path, int]] = []
+    total, orders = 0, set()
+    for prefix in prefixes:
+        index = prefix.with_name(f"{prefix.name}.index")
+        with Source(index) as source:
+            table = read_table(source)
+            key, value = next(table, (None, b""))
+            if key != b"":
+                raise FormatError(
+                    f"{index.name}: first key {key!r}, expected the empty key of a header; the file is damaged"
+                )
+            count, big_endian = _read_header(value, index.name)
+            orders.add(big_endian)
+            for key, value in table:
+                where = f"{index.name}: entry {key!r}"
+                entry = _read_entry(value, count, where)
+                entry = entry._replace(shard=entry.shard + total)
+                entries[key] = _merged(entries[key], entry, where) if key in entries else entry
+        shards.append((prefix, count))
+        total += count
+    if len(orders) > 1:
+        raise FormatError(f"{prefixes[0]}: its parts were written on machines of different byte orders")
+    bundle = Bundle(f"{prefixes[0].name}.index", entries, shards, *orders)
     bundle.check_shards()
-    names = {proto.text(key, f"{index.name}: key"): key for key in entries if not key.startswith(SLICE)}
+    names = {proto.text(key, f"{bundle.index}: key"): key for key in entries if not key.startswith(SLICE)}
     specs = {name: TensorSpec(entries[key].shape, entries[key].dtype.name) for name, key in names.items()}
     return Tensors(specs, bundle.fetch)
+
+
+def _merged(before: Entry, entry: Entry, where: str) -> Entry:
+    """What two bundles say of one tensor: the slices that each has."""
+    if not before.slices or not entry.slices or before[:2] != entry[:2]:
+        raise FormatError(f"{where}: is in another part too; the parts are not of one checkpoint")
+    return before._replace(slices=before.slices + entry.slices)
 
 
 def _read_header(value: bytes, index: str) -> tuple[int, bool]:
@@ -94,10 +113,7 @@ def _read_entry(value: bytes, shards: int, where: str) -> Entry:
             f"{where}: {entry.size} bytes at byte {entry.offset} of shard {entry.shard_id}, expected numbers >= 0 and "
             f"a shard below {shards}; the file is damaged"
         )
-    slices = tuple(
-        tuple((extent.start, extent.length if extent.HasField("length") else -1) for extent in part.extent)
-        for part in entry.slices
-    )
+    slices = tuple(map(extents_of, entry.slices))
     return Entry(dtype_of(entry.dtype), shape, entry.shard_id, entry.offset, entry.size, entry.crc32c, slices)
 
 
@@ -105,13 +121,18 @@ def _read_entry(value: bytes, shards: int, where: str) -> Entry:
 class Bundle:
     """The entries of an index, by key, and the shards they point into."""
 
-    prefix: Path
+    index: str  # what the messages call the index
     entries: dict[bytes, Entry]
-    shards: int
+    shards: list[tuple[Path, int]]  # prefix, number of its shards
     big_endian: bool
 
     def shard(self, number: int) -> Path:
-        return self.prefix.with_name(f"{self.prefix.name}.data-{number:05d}-of-{self.shards:05d}")
+        k = 0
+        while number >= self.shards[k][1]:
+            number -= self.shards[k][1]
+            k += 1
+        prefix, count = self.shards[k]
+        return prefix.with_name(f"{prefix.name}.data-{number:05d}-of-{count:05d}")
 
     def check_shards(self) -> None:
         """Raises MissingFileError if a shard is not there, FormatError if two tensors claim the same bytes."""
@@ -119,15 +140,13 @@ class Bundle:
         for number in sorted({place[0] for place in places}):
             if not is_file(self.shard(number)):
                 raise MissingFileError(
-                    f"{self.shard(number)}: no such file, but {self.prefix.name}.index says that it holds tensors; "
+                    f"{self.shard(number)}: no such file, but {self.index} says that it holds tensors; "
                     "put all files of the checkpoint in one folder, without renaming them"
                 )
         end = (0, 0)
         for number, offset, size in places:
             if size and (number, offset) < end:
-                raise FormatError(
-                    f"{self.prefix.name}.index: two tensors at byte {offset} of shard {number}; the file is damaged"
-                )
+                raise FormatError(f"{self.index}: two tensors at byte {offset} of shard {number}; the file is damaged")
             end = max(end, (number, offset + size))
 
     def fetch(self, name: str) -> NDArray[Any]:
@@ -147,29 +166,23 @@ class Bundle:
         if entry.size < expected if strings else entry.size != expected:
             raise FormatError(
                 f"{where}: {entry.size} bytes, expected {'at least ' * strings}{expected} for {entry.dtype.name} "
-                f"{entry.shape}; {self.prefix.name}.index is damaged"
+                f"{entry.shape}; {self.index} is damaged"
             )
         with Source(path) as source:
-            data = source.read(entry.offset, entry.size, where)
+            data = source.read_array(entry.offset, entry.size, where)
         if strings:
-            return _decode_strings(data, entry, self.big_endian, f"{where} at byte {entry.offset}")
+            return _decode_strings(data.tobytes(), entry, self.big_endian, f"{where} at byte {entry.offset}")
         check_crc32c(extend_crc32c(0, data), entry.crc32c, f"{where} at byte {entry.offset}")
         return decode(data, entry.dtype, entry.shape, where, self.big_endian)
 
     def _assemble(self, name: str, entry: Entry, where: str) -> NDArray[Any]:
         """The array of a partitioned tensor, whose slices must cover it once."""
-        where = f"{self.prefix.name}.index: {where}"
-        boxes = [_box(extents, entry.shape, where) for extents in entry.slices]
-        covered = sum(math.prod(stop - start for start, stop in box) for box in boxes)
-        if covered != math.prod(entry.shape) or len(set(boxes)) != len(boxes):
-            raise FormatError(
-                f"{where}: {len(boxes)} slices hold {covered} elements, expected {math.prod(entry.shape)} for "
-                f"{entry.shape}, each once; the checkpoint is incomplete or damaged"
-            )
+        where = f"{self.index}: {where}"
+        boxes = boxes_of(entry.slices, entry.shape, where)
         parts = []
         for extents, box in zip(entry.slices, boxes, strict=True):
             part = self.entries.get(slice_key(name.encode(), extents))
-            shape = tuple(stop - start for start, stop in box)
+            shape = shape_in(box)
             if part is None or part.slices or part.dtype != entry.dtype or part.shape != shape:
                 got = "is not there" if part is None else f"is {part.dtype.name} {part.shape}"
                 raise FormatError(
@@ -177,27 +190,7 @@ class Bundle:
                     "the checkpoint is incomplete or damaged"
                 )
             parts.append(self._read(part, f"{where}, slice {list(box)}"))
-        result = np.empty(entry.shape, parts[0].dtype)
-        seen = np.zeros(entry.shape, bool)
-        for box, part in zip(boxes, parts, strict=True):
-            region = tuple(slice(start, stop) for start, stop in box)
-            if seen[region].any():
-                raise FormatError(f"{where}: slice {list(box)} overlaps another one; the file is damaged")
-            seen[region] = True
-            result[region] = part
-        return result
-
-
-def _box(extents: tuple[tuple[int, int], ...], shape: tuple[int, ...], where: str) -> tuple[tuple[int, int], ...]:
-    """(start, length) of each dimension -> (start, stop), inside `shape`."""
-    box = tuple(
-        (start, size if length == -1 else start + length) for (start, length), size in zip(extents, shape, strict=False)
-    )
-    if len(extents) != len(shape) or any(
-        not 0 <= start <= stop <= size for (start, stop), size in zip(box, shape, strict=True)
-    ):
-        raise FormatError(f"{where}: slice {extents} is not inside the shape {shape}; the file is damaged")
-    return box
+        return assemble(boxes, parts, entry.shape, where)
 
 
 def _decode_strings(data: bytes, entry: Entry, big_endian: bool, where: str) -> NDArray[Any]:

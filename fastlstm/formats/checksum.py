@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import numpy as np
+from numpy.typing import NDArray
+
 from fastlstm.errors import FormatError
 
 
-def extend_crc32c(checksum: int, data: bytes) -> int:
+def extend_crc32c(checksum: int, data: bytes | NDArray[np.uint8]) -> int:
     """CRC32C (Castagnoli) of what `checksum` covers followed by `data`; start with 0."""
     try:
         import google_crc32c

@@ -32,7 +32,8 @@ class Format(NamedTuple):
 FORMATS: tuple[Format, ...] = (  # the first that detects the path reads it
     Format(
         "checkpoint",
-        "TensorFlow checkpoint (<prefix>.index with <prefix>.data-?????-of-????? and <prefix>.meta, or their folder)",
+        "TensorFlow checkpoint (V2: <prefix>.index with <prefix>.data-?????-of-?????; V1: a file, or its shards; "
+        "beside it <prefix>.meta; or their folder)",
         checkpoint.detect,
         checkpoint.read,
     ),

@@ -94,10 +94,13 @@ def byte_count(shape: tuple[int, ...], item: int, where: str) -> int:
     return math.prod(shape) * item
 
 
-def decode(raw: bytes, dtype: DType, shape: tuple[int, ...], where: str, big_endian: bool = False) -> NDArray[Any]:
+def decode(
+    raw: bytes | NDArray[np.uint8], dtype: DType, shape: tuple[int, ...], where: str, big_endian: bool = False
+) -> NDArray[Any]:
     """The bytes of a tensor in C order -> a new array.
 
-    raw  exactly the tensor's bytes; bool, int4 and the like take a byte an element
+    raw  exactly the tensor's bytes, of which an array becomes the result; bool, int4 and the like take a byte an
+         element
     ->   `shape`; bfloat16 becomes float32, the other types stay what they are
     Raises FormatError if the sizes do not fit.
     """
@@ -109,13 +112,16 @@ def decode(raw: bytes, dtype: DType, shape: tuple[int, ...], where: str, big_end
     if dtype.name == "bool":
         return (np.frombuffer(raw, np.uint8) != 0).reshape(shape)
     stored = np.frombuffer(raw, np.dtype(dtype.storage).newbyteorder(">" if big_endian else "<"))
-    return widen(stored.astype(stored.dtype.newbyteorder("="), copy=True), dtype).reshape(shape)
+    native = stored.astype(stored.dtype.newbyteorder("="), copy=isinstance(raw, bytes))
+    return widen(native, dtype).reshape(shape)
 
 
 def widen(stored: NDArray[Any], dtype: DType) -> NDArray[Any]:
     """Stored elements -> the type that NumPy has for them: bfloat16 -> float32, the low bits of a byte -> int4 ..."""
     if dtype.name == "bfloat16":
-        return (stored.astype(np.uint32) << 16).view(np.float32)
+        wide = stored.astype(np.uint32)
+        wide <<= 16
+        return wide.view(np.float32)
     if dtype.name in ("uint4", "uint2"):
         return stored & (15 if dtype.name == "uint4" else 3)
     if dtype.name in ("int4", "int2"):
@@ -145,7 +151,7 @@ def tensor_from_proto(proto: Any, where: str) -> NDArray[Any]:
         return decode(proto.tensor_content, dtype, shape, where)
     if not dtype.values:
         raise FormatError(f"{where}: elements of type {dtype.name}, which fastlstm cannot turn into an array")
-    values = _values(proto, dtype, where)
+    values = values_of(proto, dtype, where)
     size = byte_count(shape, values.itemsize, where)
     count = math.prod(shape)
     if len(values) > count:
@@ -162,7 +168,7 @@ def tensor_from_proto(proto: Any, where: str) -> NDArray[Any]:
     return np.concatenate([values, np.broadcast_to(values[-1:], (count - len(values),))]).reshape(shape)
 
 
-def _values(proto: Any, dtype: DType, where: str) -> NDArray[Any]:
+def values_of(proto: Any, dtype: DType, where: str) -> NDArray[Any]:
     """The list of values of a TensorProto, (n,)."""
     values = getattr(proto, dtype.values)
     if dtype.name == "string":

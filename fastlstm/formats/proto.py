@@ -50,6 +50,8 @@ MESSAGES: dict[str, dict[int, str]] = {
         6: "fixed32 crc32c",
         7: "TensorSliceProto* slices",
     },
+    # the first entry of a V1 checkpoint, one tensor of it
+    "SavedSliceMeta": {1: "bytes name", 2: "TensorShapeProto shape", 3: "int32 type", 4: "TensorSliceProto* slice"},
     # the file `checkpoint`
     "CheckpointState": {1: "bytes model_checkpoint_path"},
     # graphs

@@ -8,6 +8,9 @@ import stat
 from pathlib import Path
 from types import TracebackType
 
+import numpy as np
+from numpy.typing import NDArray
+
 from fastlstm.errors import FormatError, MissingFileError
 
 
@@ -92,6 +95,21 @@ class Source:
         if len(data) != size:
             raise FormatError(
                 f"{self.name}: {what} ended after {len(data)} of {size} bytes; the file changed while it was read"
+            )
+        return data
+
+    def read_array(self, offset: int, size: int, what: str) -> NDArray[np.uint8]:
+        """The same as a new array (size,), which can be decoded in place.  Raises FormatError."""
+        self.check(offset, size, what)
+        data = np.empty(size, np.uint8)
+        try:
+            self._file.seek(offset)
+            got = self._file.readinto(data)
+        except OSError as error:
+            raise FormatError(f"{self.name}: {what} cannot be read: {error}") from error
+        if got != size:
+            raise FormatError(
+                f"{self.name}: {what} ended after {got} of {size} bytes; the file changed while it was read"
             )
         return data
 

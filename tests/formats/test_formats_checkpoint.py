@@ -2,7 +2,6 @@
 
 import errno
 import os
-import shutil
 import subprocess
 import sys
 import tempfile
@@ -186,20 +185,6 @@ def test_incomplete(prefix):
     prefix.with_name("model.ckpt-7.data-00000-of-00001").unlink()
     with pytest.raises(MissingFileError, match=r"model\.ckpt-7\.data-00000-of-00001: no such file"):
         open_artefact(prefix)
-
-
-def test_v1(fixture_file, tmp_path, real_file):
-    for era in ("tf1.0", "tf1.15"):
-        folder = fixture_file(f"{era}/multi_v1")
-        for path in (folder, folder / "model"):
-            with pytest.raises(FormatError, match=r"recognised as a V1 checkpoint.*write_version=2"):
-                open_artefact(path)
-    shutil.copy(folder / "model", tmp_path / "m-00000-of-00001")
-    for name in ("m", "m-00000-of-00001"):
-        with pytest.raises(FormatError, match="recognised as a V1 checkpoint"):
-            open_artefact(tmp_path / name)
-    with pytest.raises(FormatError, match="recognised as a V1 checkpoint"):
-        open_artefact(real_file("poems_tf08_v1/model.ckpt-481000.meta"))
 
 
 def test_other_formats(tmp_path):

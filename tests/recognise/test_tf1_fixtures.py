@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from tf1_graphs import recognise
 
-from fastlstm.errors import FormatError, RecognitionError
+from fastlstm.errors import RecognitionError
 from fastlstm.formats import open_artefact
 from fastlstm.layers import LSTM, Dense, Embedding, OneHot
 
@@ -33,12 +33,7 @@ def name(case):
 
 
 def load(case):
-    try:
-        return open_artefact(case / "model"), json.loads((case / "expect.json").read_text())
-    except FormatError as error:
-        if "V1" in str(error):
-            pytest.skip("V1 checkpoints are not read yet")
-        raise
+    return open_artefact(case / "model"), json.loads((case / "expect.json").read_text())
 
 
 def described(layer, want):

@@ -5,11 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from numpy.typing import NDArray
 
 from fastlstm.formats.graph import Graph
+from fastlstm.formats.objects import ObjectGraph
+
+if TYPE_CHECKING:
+    from fastlstm.formats.saved_model import Program
 
 
 @dataclass(frozen=True)
@@ -55,12 +59,16 @@ class KerasConfig:
 
     model          the parsed JSON {"class_name": "Sequential", "config": {...}}; None in a weights-only file
     version        Keras' version as written, "1" where the file does not say
-    layer_weights  layer name -> names of its tensors, in the order of `layer.weights` (legacy HDF5 only)
+    layer_weights  layer name -> names of its tensors, in the order of `layer.weights` (not in Keras 3's own files)
+    ordered        whether layer_weights has the layers in the order in which they run
+    recent         whether a file without a configuration is known to be of TensorFlow 2.8 or later
     """
 
     model: dict[str, Any] | None
     version: str
     layer_weights: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    ordered: bool = True
+    recent: bool = False
 
 
 @dataclass(frozen=True)
@@ -72,6 +80,8 @@ class Artefact:
     tensors       the variables
     graph         the TensorFlow graph that came with them, else None
     keras         the Keras configuration that came with them, else None
+    objects       the graph of objects that a TensorFlow 2 checkpoint or SavedModel came with, else None
+    program       the functions of a TensorFlow 2 SavedModel, else None
     architecture  what `fastlstm.save` wrote of the layers, else None
     notes         what a reader should know, e.g. that a `.meta` file was not found
     """
@@ -81,5 +91,7 @@ class Artefact:
     tensors: Tensors
     graph: Graph | None = None
     keras: KerasConfig | None = None
+    objects: ObjectGraph | None = None
+    program: Program | None = None
     architecture: dict[str, Any] | None = None
     notes: tuple[str, ...] = ()

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 from numpy.typing import NDArray
 
 from fastlstm.errors import FormatError, MissingFileError
-from fastlstm.formats import checkpoint, keras_h5, keras_zip, safetensors_file
+from fastlstm.formats import checkpoint, keras_h5, keras_zip, safetensors_file, saved_model
 from fastlstm.formats.artefact import Artefact
 from fastlstm.formats.foreign import FOREIGN
 from fastlstm.formats.source import check_access, is_file, is_folder, read_start
@@ -30,6 +30,12 @@ class Format(NamedTuple):
 
 
 FORMATS: tuple[Format, ...] = (  # the first that detects the path reads it
+    Format(
+        "saved-model",
+        "TensorFlow SavedModel (its folder, with saved_model.pb and variables/)",
+        saved_model.detect,
+        saved_model.read,
+    ),
     Format(
         "checkpoint",
         "TensorFlow checkpoint (V2: <prefix>.index with <prefix>.data-?????-of-?????; V1: a file, or its shards; "

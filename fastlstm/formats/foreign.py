@@ -17,10 +17,6 @@ class Foreign(NamedTuple):
     detect: Callable[[Path], bool]
 
 
-def _is_saved_model(path: Path) -> bool:
-    return is_file(path / "saved_model.pb") or is_file(path / "saved_model.pbtxt")
-
-
 def _is_tflite(path: Path) -> bool:
     return read_start(path, 8)[4:] == b"TFL3"  # a FlatBuffer's identifier
 
@@ -30,11 +26,6 @@ def _is_graph(path: Path) -> bool:
 
 
 FOREIGN: tuple[Foreign, ...] = (
-    Foreign(
-        "a TensorFlow SavedModel",
-        "its weights alone can be read as a checkpoint: pass its subfolder 'variables'",
-        _is_saved_model,
-    ),
     Foreign("a TensorFlow Lite model", "pass the model that it was converted from", _is_tflite),
     Foreign("a TensorFlow graph", "pass the checkpoint that it was frozen from", _is_graph),
 )

@@ -57,12 +57,14 @@ class Graph:
 
     variables           names of the variables in the "variables" or "global_variables" collection; may be empty
     tensorflow_version  as written in the file, "" where it does not say
+    outputs             what a signature says that the graph gives; empty where there is none
     """
 
     nodes: dict[str, Node]
     variables: tuple[str, ...] = ()
     tensorflow_version: str = ""
     source: str = field(default="graph", compare=False)  # the file's name, for messages
+    outputs: tuple[Output, ...] = ()
 
     @cached_property
     def uses(self) -> dict[Output, list[Use]]:

@@ -5,14 +5,14 @@ Source: tensorflow/core/framework/{graph,node_def,attr_value}.proto, tensorflow/
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
 from fastlstm.errors import FormatError
 from fastlstm.formats import proto
-from fastlstm.formats.dtypes import dtype_name, tensor_from_proto
+from fastlstm.formats.functions import Flattener
 from fastlstm.formats.graph import Graph, Node, Output
+from fastlstm.formats.nodedef import attributes_of, output_of
 
 COLLECTIONS = (b"variables", b"global_variables")
 
@@ -23,7 +23,11 @@ def read_meta_graph(data: bytes, source: str) -> Graph:
     source  the file's name, for messages
     Raises FormatError.
     """
-    meta = proto.parse("MetaGraphDef", data, source)
+    return meta_graph(proto.parse("MetaGraphDef", data, source), source)
+
+
+def meta_graph(meta: Any, source: str, outputs: tuple[Output, ...] = ()) -> Graph:
+    """The graph of a MetaGraphDef message.  outputs: what a signature gives.  Raises FormatError."""
     if not meta.graph_def.node:
         raise FormatError(f"{source}: a MetaGraphDef without nodes; the file is damaged, truncated, or of another kind")
     collections = {entry.key: entry.value for entry in meta.collection_def}
@@ -34,7 +38,7 @@ def read_meta_graph(data: bytes, source: str) -> Graph:
         name = proto.text(proto.parse("VariableDef", definition, where).variable_name, where)
         variables.append(name.removesuffix(":0"))
     version = proto.text(meta.meta_info_def.tensorflow_version, f"{source}: TensorFlow's version")
-    return Graph(_nodes(meta.graph_def, source), tuple(variables), version, source)
+    return Graph(_nodes(meta.graph_def, source), tuple(variables), version, source, outputs)
 
 
 def read_graph(data: bytes, source: str) -> Graph:
@@ -43,56 +47,22 @@ def read_graph(data: bytes, source: str) -> Graph:
 
 
 def _nodes(graph: Any, source: str) -> dict[str, Node]:
-    nodes: dict[str, Node] = {}
+    """The nodes by name, with functions written out where there are any."""
+    read: dict[str, tuple[Any, str, str, tuple[Output, ...]]] = {}
     for number, definition in enumerate(graph.node):
         try:
             name, op = definition.name.decode(), definition.op.decode()
-            inputs = tuple([_output(data.decode()) for data in definition.input if data[:1] != b"^"])
+            inputs = tuple([output_of(data.decode()) for data in definition.input if data[:1] != b"^"])
         except UnicodeDecodeError as error:
             raise FormatError(f"{source}: node {number}: {error.object!r} is not UTF-8; the file is damaged") from error
-        where = f"{source}: node {name!r}"
-        if name in nodes:
-            raise FormatError(f"{where} is there twice; the file is damaged")
-        nodes[name] = Node(name, op, inputs, partial(_attributes, definition, where))
-    return nodes
-
-
-def _output(text: str) -> Output:
-    """ "split:2" -> Output("split", 2), "split" -> Output("split", 0)."""
-    node, _, index = text.rpartition(":")
-    if node and index.isascii() and index.isdecimal() and len(index) < 10:
-        return Output(node, int(index))
-    return Output(text, 0)
-
-
-def _attributes(definition: Any, where: str) -> Mapping[str, Any]:
-    result = {}
-    for entry in definition.attr:
-        key = proto.text(entry.key, where)
-        result[key] = _value(entry.value, f"{where}: attribute {key!r}")
-    return result
-
-
-def _value(value: Any, where: str) -> Any:
-    """An AttrValue -> what `Node` promises; None if nothing is set."""
-    kind = next((descriptor.name for descriptor, _ in value.ListFields()), None)
-    if kind is None:
-        return None
-    if kind == "list":
-        return tuple(_single(field.name, item, where) for field, items in value.list.ListFields() for item in items)
-    return _single(kind, getattr(value, kind), where)
-
-
-def _single(kind: str, value: Any, where: str) -> Any:
-    """One value of the AttrValue field called `kind`."""
-    if kind == "type":
-        return dtype_name(value)
-    if kind == "shape":
-        return None if value.unknown_rank else tuple(dim.size for dim in value.dim)
-    if kind == "tensor":
-        return tensor_from_proto(value, where)
-    if kind == "func":
-        return proto.text(value.name, where)
-    if kind == "placeholder":
-        return proto.text(value, where)
-    return value
+        if name in read:
+            raise FormatError(f"{source}: node {name!r} is there twice; the file is damaged")
+        read[name] = (definition, name, op, inputs)
+    if graph.library.function:
+        flattener = Flattener(graph, source)
+        flattener.add_graph(list(read.values()))
+        return flattener.nodes()
+    return {
+        name: Node(name, op, inputs, partial(attributes_of, definition, f"{source}: node {name!r}"))
+        for definition, name, op, inputs in read.values()
+    }

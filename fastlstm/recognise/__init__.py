@@ -33,6 +33,8 @@ def recognise(
     artefact = chosen_weights(artefact, book)
     if artefact.architecture is not None:
         from fastlstm.recognise.saved import recognise_saved as recogniser
+    elif artefact.objects is not None:
+        from fastlstm.recognise.objects import recognise_objects as recogniser
     elif artefact.keras is not None:
         from fastlstm.recognise.keras.config import recognise_keras as recogniser
     else:

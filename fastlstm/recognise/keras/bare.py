@@ -36,7 +36,8 @@ def bare_chain(artefact: Artefact) -> tuple[list[Link], Finding | None]:
     if has_folders(artefact):
         return _ordered(list(_foldered(artefact)), artefact)
     layers = artefact.keras.layer_weights.items()
-    return [link for layer, names in layers for link in _named(layer, names, artefact)], None
+    links = [link for layer, names in layers for link in _named(layer, names, artefact)]
+    return (links, None) if artefact.keras.ordered else _ordered(links, artefact)
 
 
 def _named(layer: str, names: Sequence[str], artefact: Artefact) -> Iterator[Link]:

@@ -159,7 +159,7 @@ class Builder:
             return self._activation(link, key, "sigmoid", key)
         if self.book.given(key):
             return self.book.note(link.name, key, "unknown", "assumed", self.unsaid)
-        if not self.bare and _version(self.version) >= _SIGMOID_SINCE:
+        if self.artefact.keras.recent or (not self.bare and _version(self.version) >= _SIGMOID_SINCE):
             return self._activation(link, key, "sigmoid", key)
         raise RecognitionError(
             f"{self.source}: layer {link.name!r}: the recurrent_activation of the gates is unknown ({self.unsaid}), "

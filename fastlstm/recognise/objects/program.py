@@ -1,0 +1,81 @@
+"""The functions of a SavedModel as a graph whose variables have names, for the recogniser of TensorFlow 1 graphs."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from fastlstm.formats.artefact import Artefact
+from fastlstm.recognise.findings import Recognised
+from fastlstm.recognise.objects.bare import renamed
+from fastlstm.recognise.objects.tree import VALUE, Group, Layer
+from fastlstm.recognise.tensorflow1 import recognise_tensorflow1
+
+if TYPE_CHECKING:
+    from fastlstm.formats.objects import ObjectGraph
+    from fastlstm.recognise.overrides import Book
+
+
+def from_program(artefact: Artefact, scope: str | None, book: Book) -> Recognised | None:
+    """What the first of the functions computes that multiplies with matrices; None where there is no such function."""
+    if artefact.program is None or artefact.objects is None:
+        return None
+    names = variable_names(artefact.objects)
+    nodes = artefact.objects.nodes
+    keys = {names[number]: nodes[number].attributes[VALUE] for number in names}
+    for function in artefact.program.signatures.values():
+        graph = artefact.program.graph(function, names)
+        used = [number for number in names if names[number] in graph.nodes]
+        if not any(node.op in ("MatMul", "LSTMBlockCell", "BlockLSTM") for node in graph.nodes.values()) or not used:
+            continue
+        mine = {name: key for name, key in keys.items() if name in graph.nodes}
+        tensors = renamed(artefact.tensors, mine)
+        plain = replace(artefact, tensors=tensors, graph=graph, objects=None, program=None)
+        return recognise_tensorflow1(plain, scope=scope, book=book)
+    return None
+
+
+def from_names(artefact: Artefact, item: Layer | Group, scope: str | None, book: Book) -> Recognised:
+    """Cells of TensorFlow 1 kept as objects: variables by their names and shapes."""
+    assert artefact.objects is not None
+    layers = [item] if isinstance(item, Layer) else list(item.layers())
+    keys = {weight.path: weight.key for layer in layers for weight in layer.weights}
+    full = {node.attributes[VALUE]: node.full_name for node in artefact.objects.nodes if VALUE in node.attributes}
+    often = Counter(full[key] for key in keys.values())
+    named = {full[key] if full[key] and often[full[key]] == 1 else path: key for path, key in keys.items()}
+    plain = replace(artefact, tensors=renamed(artefact.tensors, named), objects=None, program=None)
+    return recognise_tensorflow1(plain, scope=scope, book=book)
+
+
+def variable_names(objects: ObjectGraph) -> dict[int, str]:
+    """Number of a variable's object -> a name that no other has.
+
+    A variable's own name where that is unique. Keras 3 gives those of all layers of a subclassed model the same:
+    then those that follow each other belong to one layer, until a name comes again.
+    """
+    variables = {k: node for k, node in enumerate(objects.nodes) if VALUE in node.attributes and node.full_name}
+    met: Counter[str] = Counter()
+    groups: Counter[str] = Counter()
+    result: dict[int, str] = {}
+    inside: dict[str, set[str]] = {}
+    for number in _in_order(objects, variables):
+        scope, _, leaf = variables[number].full_name.rpartition("/")
+        if leaf in inside.setdefault(scope, set()):
+            groups[scope] += 1
+            inside[scope] = set()
+        inside[scope].add(leaf)
+        name = f"{scope}_{groups[scope]}" if groups[scope] else scope
+        name = f"{name}/{leaf}" if name else leaf
+        met[name] += 1
+        result[number] = name if met[name] == 1 else f"{name}:{number}"
+    return result
+
+
+def _in_order(objects: ObjectGraph, variables: Mapping[int, object]) -> list[int]:
+    """Variables as the root's list of them has them, and then the others."""
+    listed = objects.nodes[0].children.get("variables")
+    children = objects.nodes[listed].children if listed is not None else {}
+    first = [children[edge] for edge in sorted(filter(str.isdecimal, children), key=int)]
+    return [number for number in dict.fromkeys((*first, *variables)) if number in variables]

@@ -18,6 +18,7 @@ from fastlstm.errors import (
     MissingFileError,
     RecognitionError,
     ShapeError,
+    VerificationError,
     WeightError,
     WriteError,
 )
@@ -38,6 +39,7 @@ from fastlstm.model import Model
 from fastlstm.sampling import Sampler
 from fastlstm.state import State
 from fastlstm.stream import Stream
+from fastlstm.verification import Verification, verify
 
 __version__ = "0.1.0"
 
@@ -63,6 +65,8 @@ __all__ = [
     "ShapeError",
     "State",
     "Stream",
+    "Verification",
+    "VerificationError",
     "WeightError",
     "WriteError",
     "__version__",
@@ -71,4 +75,5 @@ __all__ = [
     "load",
     "read",
     "save",
+    "verify",
 ]

@@ -13,6 +13,7 @@ __all__ = [
     "MissingFileError",
     "RecognitionError",
     "ShapeError",
+    "VerificationError",
     "WeightError",
     "WriteError",
 ]
@@ -52,3 +53,7 @@ class DeviceError(FastLSTMError, RuntimeError):
 
 class WriteError(FastLSTMError, OSError):
     """An output cannot be written."""
+
+
+class VerificationError(FastLSTMError):
+    """The original could not be run, so nothing was compared."""

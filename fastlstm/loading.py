@@ -55,7 +55,7 @@ def load(
     """
     from fastlstm.model import Model
 
-    layers, own_dtype, report = _read_model(_path(path, "load: path"), scope, overrides)
+    layers, own_dtype, report = _read_model(checked_path(path, "load: path"), scope, overrides)
     wanted = own_dtype if dtype is None else dtype
     return Model(layers, device=device, dtype=wanted, weights=weights, threads=threads, report=report)
 
@@ -68,7 +68,7 @@ def read(path: PathLike) -> dict[str, NDArray[Any]]:
     """
     from fastlstm.formats import read_variables
 
-    return dict(read_variables(_path(path, "read: path")))
+    return dict(read_variables(checked_path(path, "read: path")))
 
 
 def inspect(path: PathLike, *, scope: str | None = None) -> Inspection:
@@ -81,7 +81,7 @@ def inspect(path: PathLike, *, scope: str | None = None) -> Inspection:
     from fastlstm.inspection import Inspection
     from fastlstm.recognise import Report
 
-    given = _path(path, "inspect: path")
+    given = checked_path(path, "inspect: path")
     artefact = open_artefact(given)
     layers: Sequence[Layer] = ()
     report, problem = Report(), None
@@ -111,7 +111,7 @@ def save(model: Model, path: PathLike) -> None:
 
     if not isinstance(model, Model):
         raise ArgumentError(f"save: model is {_shown(model)}; expected a fastlstm.Model, as fastlstm.load gives it")
-    target = _path(path, "save: path")
+    target = checked_path(path, "save: path")
     if target.suffix != ".safetensors":
         raise ArgumentError(f"save: {str(target)!r} ends in {target.suffix!r}; expected .safetensors")
     _write_saved(target, model.layers, np.dtype(model.dtype).name, model.report)
@@ -135,11 +135,13 @@ def extract(source: PathLike | Model, out: PathLike, *, scope: str | None = None
     from fastlstm.model import Model
     from fastlstm.recognise.saved import describe
 
-    target = _path(out, "extract: out")
+    target = checked_path(out, "extract: out")
     if target.suffix not in {".npz", ".safetensors"}:
         raise ArgumentError(f"extract: {str(target)!r} ends in {target.suffix!r}; expected .npz or .safetensors")
     if not isinstance(source, Model):
-        layers, dtype, report = _read_model(_path(source, "extract: source", " or a fastlstm.Model"), scope, overrides)
+        layers, dtype, report = _read_model(
+            checked_path(source, "extract: source", " or a fastlstm.Model"), scope, overrides
+        )
     else:
         if scope is not None or overrides:
             named = ", ".join(["scope"] * (scope is not None) + [*overrides])
@@ -173,7 +175,7 @@ def plain_names(layers: Sequence[Layer]) -> list[str]:
     return names
 
 
-def _path(given: object, name: str, other: str = "") -> Path:
+def checked_path(given: object, name: str, other: str = "") -> Path:
     """A path that a caller gave as `name`, "~" being the home.  Raises ArgumentError; `other` is expected as well."""
     try:
         return Path(os.path.expanduser(os.fsdecode(given)))  # type: ignore[arg-type]

@@ -18,6 +18,7 @@ FLOORS = [
     ["arguments", "state"],
     ["generation", "model", "stream"],
     ["inspection", "loading", "terminal"],
+    ["verification"],
     ["__init__"],
     ["demo"],
     ["cli"],
@@ -30,6 +31,7 @@ OUTSIDE = {
     "formats": {"numpy", "google", "google_crc32c", "h5py", "safetensors"},
     "backends": {"numpy", "numba"},
     "recognise": {"numpy"},
+    "verification": {"numpy", "tensorflow", "verify_common", "verify_graph", "verify_keras", "verify_signature"},
 }
 OTHERS_OUTSIDE = {"numpy", "matplotlib", "tensorflow", "tqdm"}
 
@@ -105,6 +107,7 @@ def test_what_is_heavy_is_imported_where_it_is_needed():
     """h5py, protobuf and the like inside functions; Numba at the top of a backend's files alone."""
     for path in FILES:
         outside = {n.split(".")[0] for n in imports(path, top_level=True)} - set(sys.stdlib_module_names) - {"fastlstm"}
+        outside -= {"verify_common"}  # beside those files of verification/runner, which are run by themselves
         assert outside <= ({"numpy", "numba"} if room(path) == "backends" else {"numpy"}), f"{path}: {outside}"
 
 

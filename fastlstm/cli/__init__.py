@@ -19,10 +19,10 @@ from collections.abc import Sequence
 from typing import NoReturn
 
 from fastlstm import __version__
-from fastlstm.cli import demo, extract, generate, inspect
+from fastlstm.cli import demo, extract, generate, inspect, verify
 from fastlstm.errors import FastLSTMError
 
-COMMANDS = (inspect, extract, generate, demo)
+COMMANDS = (inspect, extract, generate, verify, demo)
 
 _DESCRIPTION = "Run trained TensorFlow LSTMs without TensorFlow."
 _EXAMPLES = """examples:

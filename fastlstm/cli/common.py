@@ -7,7 +7,10 @@ import ast
 from typing import Any
 
 #: What `load` and `extract` take by these names is not a hyper-parameter.
-_NOT_OVERRIDES = {"path", "source", "out", "scope", "device"}
+_NOT_OVERRIDES = {
+    *("path", "source", "out", "scope", "device", "dtype", "weights", "threads"),
+    *("python", "steps", "seed", "batch", "tolerance", "timeout"),
+}
 
 
 def add_path(parser: argparse.ArgumentParser) -> None:

@@ -1,0 +1,251 @@
+"""verify: a model and its original on the same inputs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import DTypeLike, NDArray
+
+from fastlstm import arguments
+from fastlstm.errors import ArgumentError, FastLSTMError, VerificationError
+from fastlstm.loading import PathLike, checked_path, load
+from fastlstm.model import Model
+from fastlstm.verification.launch import run_original
+from fastlstm.verification.original import describe_original, window_of
+from fastlstm.verification.ours import KNOWN, Record, feedback_of, known_input, run_known, run_loop, stride_of
+from fastlstm.verification.outcome import Difference, Verification
+
+#: By the coarser of the two dtypes; the README's table. A model with layer norm has LAYER_NORM at least.
+TOLERANCES = {"float16": 2e-3, "float32": 2e-6, "float64": 1e-13}
+LAYER_NORM = 1e-5
+_WORDS = {"whole": "the file's model as it stands", "steps": "the layers, step by step, and the loop"}
+
+Arrays = Mapping[str, NDArray[Any]]
+
+
+def verify(
+    path: PathLike,
+    *,
+    scope: str | None = None,
+    device: str = "cpu",
+    dtype: DTypeLike | None = None,
+    python: str | None = None,
+    steps: int = 10_000,
+    seed: int = 0,
+    batch: int = 1,
+    tolerance: float | None = None,
+    timeout: float = 600.0,
+    **overrides: Any,
+) -> Verification:
+    """Compare the model in a file with TensorFlow's or Keras' own run of that file.
+
+    path, scope, device, dtype, overrides
+               as for `load`
+    python     a Python interpreter that has the TensorFlow or Keras to use, from TensorFlow 0.12; this one when None
+    steps      of the loop
+    seed       of the random input
+    batch      sequences side by side
+    tolerance  what values of size 1 and less may differ by; when None 2e-6 in float32, 1e-13 in float64, 1e-5 with
+               layer norm
+    timeout    seconds that the original may take
+    ->         Verification, which is true where they are equal
+
+    Raises VerificationError if the original cannot be run, and whatever `load` raises.
+    """
+    from fastlstm.formats import open_artefact
+
+    file = checked_path(path, "verify: path")
+    loop, rows = arguments.count(steps, name="steps"), arguments.count(batch, name="batch")
+    if tolerance is not None and not tolerance > 0:
+        raise ArgumentError(f"tolerance is {tolerance!r}; expected a number above 0")
+    model = load(file, scope=scope, device=device, dtype=dtype, **overrides)
+    artefact = open_artefact(file)
+    job = describe_original(artefact, model.layers, overrides)
+    known = max(KNOWN, window_of(artefact))
+    xs = known_input(model, rows, seed, known)
+    ours, given = {}, {"xs": xs}
+    why_no_steps = None
+    stride, feedback = stride_of(model, loop, rows), feedback_of(model, job["cut"])
+    try:
+        record, y, state = run_known(model, xs)
+    except FastLSTMError as why:  # it needs the whole sequence
+        why_no_steps, ys = str(why), model.run(np.swapaxes(xs, 0, 1))[0]
+        record = Record()
+        for y in np.swapaxes(ys, 0, 1):
+            record.add([], y=y)
+    else:
+        inputs = None if feedback else known_input(model, rows, seed + 1, loop)
+        free, before, fed = run_loop(model, y, state, loop, feedback, inputs, stride)
+        given |= {"local/x": _flat(fed)} | {
+            f"local/{name}": _flat(a) for name, a in before.arrays.items() if name != "y"
+        }
+        given |= {} if inputs is None else {"free/x": inputs}
+        ours |= {f"free/{name}": a for name, a in free.arrays.items()}
+    ours |= {f"known/{name}": a for name, a in record.arrays.items()}
+    job |= {
+        "state_sizes": model.state_sizes,
+        "dtype": model.dtype.name,
+        "steps": loop,
+        "stride": stride,
+        "feedback": feedback,
+        "single_steps": why_no_steps,
+    }
+    answer, theirs = run_original(job, given, python, timeout)
+    allowed = tolerance or _tolerance(model, theirs)
+    comparison = _Comparison(model, ours, theirs, allowed, stride, job["cut"])
+    differences = [*comparison.whole(), *comparison.known(), *comparison.loop(), *comparison.free()]
+    left = [f"{_WORDS[what]}: {why}" for what, why in answer["unavailable"].items()] + comparison.left
+    if not any(d.comparison in ("whole", "known") for d in differences):
+        raise VerificationError(f"{file}: nothing of the original could be compared: {'; '.join(left)}")
+    return Verification(
+        path=Path(artefact.path),
+        runner=answer["runner"],
+        device=model.device,
+        dtype=model.dtype.name,
+        tolerance=allowed,
+        differences=differences,
+        not_compared=left,
+        feedback=feedback,
+        steps=(known, loop, -(-loop // stride)),
+    )
+
+
+def _tolerance(model: Model, theirs: Arrays) -> float:
+    coarsest = min((a.dtype for a in theirs.values() if a.dtype.kind == "f"), key=lambda t: t.itemsize, default=None)
+    name = min([model.dtype, *([coarsest] if coarsest else [])], key=lambda t: t.itemsize).name
+    normed = any(getattr(layer, "layer_norm", None) is not None for layer in model.layers)
+    return max(TOLERANCES.get(name, TOLERANCES["float32"]), LAYER_NORM if normed and name == "float32" else 0.0)
+
+
+class _Comparison:
+    """left  what could not be compared"""
+
+    def __init__(self, model: Model, ours: Arrays, theirs: Arrays, tolerance: float, stride: int, cut: bool) -> None:
+        self.model, self.ours, self.theirs = model, ours, theirs
+        self.tolerance, self.stride, self.cut = tolerance, stride, cut
+        self.left: list[str] = []
+        self.names = [layer.name for layer in model.layers if hasattr(layer, "recurrent_kernel")]
+
+    def known(self) -> Iterator[Difference]:
+        yield from self._layers("known", "known", 1)
+
+    def loop(self) -> Iterator[Difference]:
+        """One step from each of our states: the rows of one batch, in the order of the loop."""
+        yield from self._layers("loop", "local", self.stride)
+
+    def free(self) -> Iterator[Difference]:
+        ours, theirs = self.ours.get("free/ids"), self.theirs.get("free/ids")
+        if ours is not None and theirs is not None:
+            unequal = (ours != theirs).any(axis=-1)
+            first = int(unequal.argmax()) if unequal.any() else None
+            yield Difference("free", "", "ids", float(unequal.sum()), first or 0, 0.0, first)
+        yield from self._layers("free", "free", self.stride)
+
+    def _layers(self, comparison: str, prefix: str, stride: int) -> Iterator[Difference]:
+        sizes = range(len(self.model.state_sizes))
+        values = [(f"{n}_{k}", self._name(k), n) for k in sizes for n in "ch"]
+        if not self.cut:
+            values.append(("y", self.model.layers[-1].name, "output"))
+        for key, layer, value in values:
+            ours = self.ours.get(f"{'free' if prefix == 'local' else prefix}/{key}")
+            theirs = self.theirs.get(f"{prefix}/{key}")
+            if ours is None or theirs is None or not ours.size:
+                continue
+            if prefix == "local":
+                theirs = theirs.reshape(ours.shape[:2] + theirs.shape[1:]) if theirs.size == ours.size else theirs
+            yield self._difference(comparison, layer, value, ours, theirs, stride)
+
+    def _name(self, k: int) -> str:
+        return self.names[k] if len(self.names) == len(self.model.state_sizes) else f"state {k}"
+
+    def _difference(
+        self, comparison: str, layer: str, value: str, ours: NDArray[Any], theirs: NDArray[Any], stride: int = 1
+    ) -> Difference:
+        """Of two arrays (T, B, size).  Raises VerificationError if they do not have one shape."""
+        if ours.shape != theirs.shape:
+            raise VerificationError(
+                f"{layer}: {value} has shape {theirs.shape} in the original and {ours.shape} in fastlstm, "
+                f"(steps, batch, size); they cannot be compared"
+            )
+        a, b = ours.astype(np.float64), theirs.astype(np.float64)
+        away = np.where(np.isnan(a) & np.isnan(b), 0.0, np.abs(a - b)).reshape(len(a), -1).max(axis=1)
+        away = np.where(np.isnan(away), np.inf, away)
+        allowed = self.tolerance * max(1.0, float(np.abs(b[np.isfinite(b)]).max(initial=0.0)))
+        beyond = np.flatnonzero(away > allowed)
+        begins = int(beyond[0]) * stride if beyond.size else None
+        return Difference(comparison, layer, value, float(away.max()), int(away.argmax()) * stride, allowed, begins)
+
+    # The file's model as it stands: which of its axes is which is told by what fits.
+
+    def whole(self) -> Iterator[Difference]:
+        runs: dict[str, dict[str, NDArray[Any]]] = {}
+        for key, array in self.theirs.items():
+            if key.startswith("whole"):
+                run, name = key.rsplit("/", 1)
+                runs.setdefault(run, {})[name] = array
+        found = [self._run(run.split("/")[1], values) for run, values in runs.items()]
+        best = min(
+            (row for row in found if row), key=lambda row: (row[0].begins is not None, row[0].largest), default=[]
+        )
+        if runs and not best:
+            shapes = ", ".join(str(values["y"].shape) for values in runs.values() if "y" in values)
+            self.left.append(
+                f"{_WORDS['whole']}: its output has shape {shapes}, which fits no order of batch, steps and "
+                f"{self.model.output_size} outputs"
+            )
+        yield from best
+
+    def _run(self, label: str, values: dict[str, NDArray[Any]]) -> list[Difference]:
+        """The differences of one run; label: "<layout>-<steps>-<batch>"."""
+        steps, batch = map(int, label.split("-")[1:])
+        y = self.ours["known/y"][:steps, :1]
+        last = steps - 1
+        options = []
+        if not self.cut:
+            for theirs in _arrangements(values["y"], steps, batch, y.shape[-1]):
+                ours = y if len(theirs) == steps else y[last:]
+                found = self._difference("whole", "", "output", np.broadcast_to(ours, theirs.shape), theirs)
+                options.append(_moved(found, steps - len(theirs)))
+        if not options:
+            return []
+        result = [min(options, key=_far)]
+        for k in range(len(self.model.state_sizes)):
+            for name in "ch":
+                ours, theirs = self.ours.get(f"known/{name}_{k}"), values.get(f"{name}_{k}")
+                if ours is None or theirs is None or theirs.shape != (batch, ours.shape[-1]):
+                    continue
+                mine = np.broadcast_to(ours[last : last + 1, :1], (1, *theirs.shape))
+                found = self._difference("whole", self._name(k), f"last {name}", mine, theirs[None])
+                result.append(_moved(found, last))
+        return result
+
+
+def _far(found: Difference) -> tuple[bool, float]:
+    return found.begins is not None, found.largest
+
+
+def _moved(found: Difference, by: int) -> Difference:
+    begins = None if found.begins is None else found.begins + by
+    return Difference(found.comparison, found.layer, found.value, found.largest, found.at + by, found.allowed, begins)
+
+
+def _arrangements(y: NDArray[Any], steps: int, batch: int, size: int) -> Iterator[NDArray[Any]]:
+    """`y` as (T, B, V), or (1, B, V) of the last step, in every way that its shape allows."""
+    if y.ndim == 3 and y.shape[-1] == size:
+        if y.shape[:2] == (batch, steps):
+            yield np.swapaxes(y, 0, 1)
+        if y.shape[:2] == (steps, batch):
+            yield y
+    elif y.ndim == 2 and y.shape == (batch * steps, size):
+        yield np.swapaxes(y.reshape(batch, steps, size), 0, 1)
+        yield y.reshape(steps, batch, size)
+    if y.ndim == 2 and y.shape == (batch, size):
+        yield y[None]
+
+
+def _flat(array: NDArray[Any]) -> NDArray[Any]:
+    """(N, B, ...) -> (N B, ...)"""
+    return array.reshape(-1, *array.shape[2:])

@@ -1,0 +1,122 @@
+"""Model files of Keras."""
+
+from verify_common import CannotRun, Refused, first_line, quiet, size_of
+
+#: Layers that do nothing to a step at inference.
+IDENTITIES = ("InputLayer", "Masking", "Dropout", "SpatialDropout1D", "GaussianNoise", "ActivityRegularization")
+
+
+class Keras:
+    """A model file of Keras, through the Keras of its age."""
+
+    def __init__(self, job, answer, np):
+        quiet()
+        self.job, self.np = job, np
+        problems = []
+        for name, load in self._loaders(job["version"]):
+            try:
+                keras, version = load()
+                self.model = keras.models.load_model(job["path"], compile=False)
+            except ImportError as error:
+                problems.append("{}: {}".format(name, error))
+                continue
+            except Exception as error:
+                problems.append("{}: {}: {}".format(name, type(error).__name__, first_line(error)))
+                continue
+            answer["runner"] = "{} {}".format(name, version)
+            break
+        else:
+            what = CannotRun if any("Error: " in text for text in problems) else ImportError
+            raise what("; ".join(problems) or "no Keras for a file of Keras {}".format(job["version"]))
+        import tensorflow as tf
+
+        self.tf = tf
+        if not tf.executing_eagerly():
+            raise CannotRun("TensorFlow {} does not run eagerly".format(tf.__version__))
+
+    def _loaders(self, version):
+        """The Kerases that read a file of that version as it was meant, the best first."""
+        import tensorflow as tf
+
+        def tensorflows():
+            if tf.__version__.startswith("1."):
+                tf.compat.v1.enable_eager_execution()
+            return tf.keras, getattr(tf.keras, "__version__", tf.__version__)
+
+        def named(name):
+            module = __import__(name)
+            return module, module.__version__
+
+        inside = int(tf.__version__.split(".")[1]) if tf.__version__.startswith("2.") else 0
+        if version.startswith("3"):
+            return [("Keras", lambda: named("keras"))]
+        if inside >= 16:
+            return [("tf_keras", lambda: named("tf_keras"))]
+        return [("tf.keras of TensorFlow", tensorflows)]
+
+    def whole(self, xs):
+        shape = self.model.inputs[0].shape
+        steps = shape[1] if len(shape) > 1 else None
+        steps = size_of(steps)
+        if steps and steps > len(xs):
+            raise Refused("its input has {} steps, more than were compared".format(steps))
+        if len(self.model.inputs) > 1:
+            raise Refused("it has {} inputs".format(len(self.model.inputs)))
+        batch = size_of(shape[0]) or 1
+        rows = self.np.swapaxes(self.np.repeat(xs[: steps or len(xs), :1], batch, axis=1), 0, 1)
+        y = self.model(rows, training=False)
+        y = y[0] if isinstance(y, (list, tuple)) else y
+        return [("batch-{}-{}".format(rows.shape[1], batch), {"y": self.np.array(y)})]
+
+    def prepare_steps(self):
+        self.chain = []
+        self._collect(self.model)
+        tf = self.tf
+
+        def run(x, state):
+            state, after = list(state), []
+            for layer in self.chain:
+                cells = getattr(layer, "cell", None)
+                if cells is None:
+                    x = layer(x)
+                    continue
+                for cell in getattr(cells, "cells", [cells]):
+                    c, h = state.pop(0)
+                    x, new = cell(x, [h, c] if c.shape[-1] else [h])
+                    new = list(new) if isinstance(new, (list, tuple)) else [new]
+                    after.append((new[1] if len(new) > 1 else c, new[0]))
+            return x, after
+
+        self._run = tf.function(run)
+
+    def _collect(self, model):
+        for layer in model.layers:
+            kind = type(layer).__name__
+            if kind in (
+                "InputLayer",
+                "Masking",
+                "Dropout",
+                "SpatialDropout1D",
+                "GaussianNoise",
+                "ActivityRegularization",
+            ):
+                continue
+            if hasattr(layer, "layers") and not hasattr(layer, "cell"):
+                if kind == "Bidirectional":
+                    raise Refused("it is bidirectional, so there is no single step")
+                self._collect(layer)
+                continue
+            if kind == "Bidirectional" or getattr(layer, "go_backwards", False):
+                raise Refused("{!r} reads its input from the end, so there is no single step".format(layer.name))
+            if kind in ("Reshape", "Flatten", "Permute", "RepeatVector"):
+                raise Refused("{!r} ({}) works on all steps at once".format(layer.name, kind))
+            self.chain.append(layer.layer if kind == "TimeDistributed" else layer)
+
+    def zero_state(self, batch):
+        dtype = self.job["dtype"]
+        return [tuple(self.np.zeros((batch, n), dtype) for n in pair) for pair in self.job["state_sizes"]]
+
+    def step(self, x, state):
+        convert = self.tf.convert_to_tensor
+        y, after = self._run(convert(x), [(convert(c), convert(h)) for c, h in state])
+        return y.numpy(), [(c.numpy(), h.numpy()) for c, h in after]

@@ -11,6 +11,7 @@ from numpy.typing import DTypeLike, NDArray
 
 from fastlstm import arguments
 from fastlstm.errors import ArgumentError, FastLSTMError, VerificationError
+from fastlstm.layers import recurrent_layers
 from fastlstm.loading import PathLike, checked_path, load
 from fastlstm.model import Model
 from fastlstm.verification.launch import run_original
@@ -116,7 +117,7 @@ def verify(
 def _tolerance(model: Model, theirs: Arrays) -> float:
     coarsest = min((a.dtype for a in theirs.values() if a.dtype.kind == "f"), key=lambda t: t.itemsize, default=None)
     name = min([model.dtype, *([coarsest] if coarsest else [])], key=lambda t: t.itemsize).name
-    normed = any(getattr(layer, "layer_norm", None) is not None for layer in model.layers)
+    normed = any(getattr(layer, "layer_norm", None) is not None for layer in recurrent_layers(model.layers))
     return max(TOLERANCES.get(name, TOLERANCES["float32"]), LAYER_NORM if normed and name == "float32" else 0.0)
 
 
@@ -127,7 +128,7 @@ class _Comparison:
         self.model, self.ours, self.theirs = model, ours, theirs
         self.tolerance, self.stride, self.cut = tolerance, stride, cut
         self.left: list[str] = []
-        self.names = [layer.name for layer in model.layers if hasattr(layer, "recurrent_kernel")]
+        self.names = [layer.name for layer in recurrent_layers(model.layers)]
 
     def known(self) -> Iterator[Difference]:
         yield from self._layers("known", "known", 1)
@@ -146,9 +147,10 @@ class _Comparison:
 
     def _layers(self, comparison: str, prefix: str, stride: int) -> Iterator[Difference]:
         sizes = range(len(self.model.state_sizes))
-        values = [(f"{n}_{k}", self._name(k), n) for k in sizes for n in "ch"]
+        values = [(f"{n}_{k}", self.names[k], n) for k in sizes for n in "ch"]
         if not self.cut:
             values.append(("y", self.model.layers[-1].name, "output"))
+        scale = 1.0
         for key, layer, value in values:
             ours = self.ours.get(f"{'free' if prefix == 'local' else prefix}/{key}")
             theirs = self.theirs.get(f"{prefix}/{key}")
@@ -156,15 +158,23 @@ class _Comparison:
                 continue
             if prefix == "local":
                 theirs = theirs.reshape(ours.shape[:2] + theirs.shape[1:]) if theirs.size == ours.size else theirs
-            yield self._difference(comparison, layer, value, ours, theirs, stride)
-
-    def _name(self, k: int) -> str:
-        return self.names[k] if len(self.names) == len(self.model.state_sizes) else f"state {k}"
+            scale = max(scale, _size(ours))  # what a layer rounds, those above it see
+            yield self._difference(comparison, layer, value, ours, theirs, scale, stride)
 
     def _difference(
-        self, comparison: str, layer: str, value: str, ours: NDArray[Any], theirs: NDArray[Any], stride: int = 1
+        self,
+        comparison: str,
+        layer: str,
+        value: str,
+        ours: NDArray[Any],
+        theirs: NDArray[Any],
+        scale: float,
+        stride: int = 1,
     ) -> Difference:
-        """Of two arrays (T, B, size).  Raises VerificationError if they do not have one shape."""
+        """Of two arrays (T, B, size), in a model whose largest values are of size `scale`.
+
+        Raises VerificationError if they do not have one shape.
+        """
         if ours.shape != theirs.shape:
             raise VerificationError(
                 f"{layer}: {value} has shape {theirs.shape} in the original and {ours.shape} in fastlstm, "
@@ -173,7 +183,7 @@ class _Comparison:
         a, b = ours.astype(np.float64), theirs.astype(np.float64)
         away = np.where(np.isnan(a) & np.isnan(b), 0.0, np.abs(a - b)).reshape(len(a), -1).max(axis=1)
         away = np.where(np.isnan(away), np.inf, away)
-        allowed = self.tolerance * max(1.0, float(np.abs(b[np.isfinite(b)]).max(initial=0.0)))
+        allowed = self.tolerance * scale
         beyond = np.flatnonzero(away > allowed)
         begins = int(beyond[0]) * stride if beyond.size else None
         return Difference(comparison, layer, value, float(away.max()), int(away.argmax()) * stride, allowed, begins)
@@ -203,11 +213,12 @@ class _Comparison:
         steps, batch = map(int, label.split("-")[1:])
         y = self.ours["known/y"][:steps, :1]
         last = steps - 1
-        options = []
+        options: list[Difference] = []
+        scale = max([1.0, *(_size(a) for name, a in self.ours.items() if name.startswith("known/"))])
         if not self.cut:
             for theirs in _arrangements(values["y"], steps, batch, y.shape[-1]):
                 ours = y if len(theirs) == steps else y[last:]
-                found = self._difference("whole", "", "output", np.broadcast_to(ours, theirs.shape), theirs)
+                found = self._difference("whole", "", "output", np.broadcast_to(ours, theirs.shape), theirs, scale)
                 options.append(_moved(found, steps - len(theirs)))
         if not options:
             return []
@@ -218,9 +229,13 @@ class _Comparison:
                 if ours is None or theirs is None or theirs.shape != (batch, ours.shape[-1]):
                     continue
                 mine = np.broadcast_to(ours[last : last + 1, :1], (1, *theirs.shape))
-                found = self._difference("whole", self._name(k), f"last {name}", mine, theirs[None])
+                found = self._difference("whole", self.names[k], f"last {name}", mine, theirs[None], scale)
                 result.append(_moved(found, last))
         return result
+
+
+def _size(array: NDArray[Any]) -> float:
+    return float(np.abs(array[np.isfinite(array)]).max(initial=0.0))
 
 
 def _far(found: Difference) -> tuple[bool, float]:

@@ -132,7 +132,8 @@ class Graph:
                 scope = "fastlstm_step/{}".format(k)
                 if place["kind"] == "one_hot":
                     self.x = tf.placeholder(tf.int64, [None])
-                    value = tf.one_hot(self.x, place["size"], dtype=tf.as_dtype(place["dtype"]))
+                    onward = self.tensor(self.job["layers"][k + 1]["inputs"][0])
+                    value = tf.one_hot(self.x, place["size"], dtype=onward.dtype.base_dtype)
                     continue
                 if value is None:
                     value = self.x = tf.placeholder(self.tensor(place["inputs"][0]).dtype.base_dtype)

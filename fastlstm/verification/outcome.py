@@ -49,7 +49,7 @@ class Verification:
     runner        what ran the original, with its version
     device        what ran the model
     dtype         what the model ran in
-    tolerance     what values of size 1 and less may differ by; larger ones in proportion
+    tolerance     what values of size 1 and less may differ by; larger ones, and what is computed of them, in proportion
     differences   one a comparison, layer and value
     not_compared  what could not be compared, and why
     feedback      "output" or "ids", what is fed back in the loop; None where known inputs went on
@@ -107,13 +107,15 @@ class Verification:
             worst = next(d for d in self.differences if d.begins is not None and d.comparison in _DECIDE)
             where = f" of {worst.layer!r}" if worst.layer else ""
             return f"DIFFERENT: {worst.value}{where} from step {worst.begins} on, beyond {worst.allowed:.3g}"
-        free = [d for d in self.differences if d.comparison == "free" and d.begins is not None]
-        text = f"EQUAL within {self.tolerance:.3g}"
-        if free:
-            first = min(d.begins for d in free if d.begins is not None)
+        text = f"EQUAL within {self.tolerance:.3g} of the values' size"
+        free = [d for d in self.differences if d.comparison == "free"]
+        if any(d.value == "ids" and d.begins is None for d in free):
+            return f"{text}; all {self.steps[1]:,} tokens of the loop are the same"
+        parted = [d.begins for d in free if d.begins is not None]
+        if parted:
             text += (
-                f"; left to themselves they part at step {first}: every single step agrees, and the loop amplifies "
-                f"what rounding leaves"
+                f"; left to themselves they part at step {min(parted)}: every single step agrees, and the loop "
+                f"amplifies what rounding leaves"
             )
         return text
 

@@ -16,8 +16,7 @@ from fastlstm.formats.bundle import read_bundle
 from fastlstm.formats.checkpoint_files import Checkpoint, checkpoints_in, find, suffix_of
 from fastlstm.formats.graph import Graph
 from fastlstm.formats.graphdef import read_meta_graph
-from fastlstm.formats.objects import KEY as OBJECTS
-from fastlstm.formats.objects import read_object_graph
+from fastlstm.formats.objects import object_graph_of
 from fastlstm.formats.source import check_access, is_file, is_folder, read_whole
 from fastlstm.formats.v1 import read_v1
 
@@ -59,7 +58,7 @@ def read(path: Path) -> Artefact:
         )
         tensors = read_bundle(*files)
         notes = (f"the save of {prefix.name} was not finished; it is read from the parts in {files[0].parent.name}",)
-    objects = read_object_graph(tensors[OBJECTS].item(), tensors.specs, prefix.name) if OBJECTS in tensors else None
+    objects = object_graph_of(tensors, prefix.name)
     meta, graph = prefix.with_name(f"{prefix.name}.meta"), None
     if is_file(meta):
         graph = _read_meta(meta)

@@ -9,10 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from fastlstm.errors import FormatError
 from fastlstm.formats import proto
+
+if TYPE_CHECKING:
+    from fastlstm.formats.artefact import Tensors
 
 KEY = "_CHECKPOINTABLE_OBJECT_GRAPH"  # the scalar string tensor of a checkpoint that holds the graph
 VALUE = "VARIABLE_VALUE"  # the attribute that is a variable's tensor
@@ -73,6 +76,16 @@ def read_object_graph(data: bytes, keys: Collection[str], source: str) -> Object
         full_name = next((proto.text(a.full_name, here) for a in node.attributes), "")
         nodes.append(ObjectNode(children_of(node.children, len(graph.nodes), here), attributes, full_name))
     return ObjectGraph(tuple(nodes), any(node.HasField("has_checkpoint_values") for node in graph.nodes))
+
+
+def object_graph_of(tensors: Tensors, source: str) -> ObjectGraph | None:
+    """The graph that a checkpoint's tensors hold, None where they hold none.  Raises FormatError."""
+    spec = tensors.specs.get(KEY)
+    if spec is None:
+        return None
+    if spec.dtype != "string" or spec.shape:
+        raise FormatError(f"{source}: {KEY} is {spec.dtype} {spec.shape}, expected one string; the file is damaged")
+    return read_object_graph(tensors[KEY].item(), tensors.specs, source)
 
 
 def children_of(references: Iterable[Any], count: int, where: str) -> dict[str, int]:

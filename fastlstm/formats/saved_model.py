@@ -20,7 +20,7 @@ from fastlstm.formats.functions import Flattener, needed
 from fastlstm.formats.graph import Graph, Output
 from fastlstm.formats.graphdef import meta_graph
 from fastlstm.formats.nodedef import output_of
-from fastlstm.formats.objects import KEY, ObjectGraph, ObjectNode, children_of, read_object_graph, with_keys
+from fastlstm.formats.objects import ObjectGraph, ObjectNode, children_of, object_graph_of, with_keys
 from fastlstm.formats.source import is_file, is_folder, read_whole
 
 MODEL, TEXT_MODEL, VARIABLES, METADATA = "saved_model.pb", "saved_model.pbtxt", "variables", "keras_metadata.pb"
@@ -91,8 +91,8 @@ def read(path: Path) -> Artefact:
     if not meta.object_graph_def.nodes:
         return Artefact(folder, "saved-model", tensors, graph=meta_graph(meta, name, _outputs(meta, name)))
     objects = _objects(meta.object_graph_def, f"{name}: object graph")
-    if KEY in tensors.specs:
-        stored = read_object_graph(tensors[KEY].item(), tensors.specs.keys(), f"{VARIABLES}.index")
+    stored = object_graph_of(tensors, f"{VARIABLES}.index")
+    if stored is not None:
         objects = with_keys(objects, stored)
     if is_file(folder / METADATA):
         objects = _with_metadata(objects, folder / METADATA)

@@ -12,6 +12,7 @@ from fastlstm.recognise.findings import Finding, Recognised
 from fastlstm.recognise.overrides import Book
 from fastlstm.recognise.tensorflow1.cell_use import ACTIVATIONS
 from fastlstm.recognise.tensorflow1.choices import Shapes, choose
+from fastlstm.recognise.tensorflow1.keras_cell import RECURRENT
 from fastlstm.recognise.tensorflow1.names import CellVariables
 from fastlstm.recognise.tensorflow1.parts import Affine, Cell, Chain, Fact, Hot, Lookup, Stack
 
@@ -107,10 +108,11 @@ class _Assembly:
         else:
             projection = self._tensor(cell.projection)
             self.book.note(cell.scope, "num_proj", cell.output_size, "inferred", f"the shape of {cell.projection!r}")
+        recurrent = cell.more.get(RECURRENT)
         return LSTM(
             kernel[: cell.input_size],
-            kernel[cell.input_size :],
-            self._tensor(cell.bias),
+            kernel[cell.input_size :] if recurrent is None else self._tensor(recurrent),
+            self._tensor(cell.bias) if cell.bias else None,
             gate_order=note("gate_order"),
             forget_bias=note("forget_bias"),
             activation=function("activation"),

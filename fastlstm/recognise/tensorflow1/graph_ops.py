@@ -49,6 +49,14 @@ CARRIES |= {
     "TensorArrayConcatV3": (1,),
     "TensorArraySplitV3": (1,),
 }
+CARRIES |= {  # and the same of TensorFlow 2
+    "TensorListFromTensor": (0,),
+    "TensorListGetItem": (0,),
+    "TensorListSetItem": (0, 2),
+    "TensorListStack": (0,),
+    "TensorListPushBack": (0, 1),
+    "TensorListPopBack": (0,),
+}
 SEVERAL = {
     "Merge": slice(None),
     "RefMerge": slice(None),
@@ -72,7 +80,10 @@ LOGIC = frozenset({"LogicalAnd", "LogicalOr", "LogicalNot", "All", "Any", "Tile"
 
 #: Values that hold nothing of interest: zero outputs past a sequence's end, initial states, empty arrays.
 FILLS = frozenset(
-    ["Fill", "ZerosLike", "OnesLike", "Const", "TensorArray", "TensorArrayV2", "TensorArrayV3", "RandomUniform"]
+    (
+        *("Fill", "ZerosLike", "OnesLike", "Const", "TensorArray", "TensorArrayV2", "TensorArrayV3", "RandomUniform"),
+        *("TensorListReserve", "EmptyTensorList"),
+    )
 )
 
 #: How many inputs the operations have whose inputs are picked by position.

@@ -228,7 +228,7 @@ def gives_state(walker: Walker, use: CellUse) -> bool:
     """Whether the outputs that a loop collects are the cell's c, and not its h."""
 
     def collected(output: Output) -> bool:
-        return any(node.op.startswith("TensorArrayWrite") for node in _onward(walker, output))
+        return any(node.op.startswith(("TensorArrayWrite", "TensorListSetItem")) for node in _onward(walker, output))
 
     return collected(use.c) and not collected(use.h)
 

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from fastlstm.formats.artefact import TensorSpec
 
@@ -58,7 +58,7 @@ class CellVariables:
 
     scope: str
     kernel: str
-    bias: str
+    bias: str | None
     input_size: int
     hidden_size: int
     output_size: int
@@ -66,12 +66,14 @@ class CellVariables:
     peepholes: tuple[str, str, str] | None
     named: bool
     extras: tuple[str, ...]
+    kind: str = "LSTM"
+    more: Mapping[str, str] = field(default_factory=dict, hash=False)
 
     @property
     def names(self) -> tuple[str, ...]:
         """All of its variables."""
-        optional = (*(self.peepholes or ()), *((self.projection,) if self.projection else ()))
-        return (self.kernel, self.bias, *optional)
+        optional = (self.bias, *(self.peepholes or ()), self.projection, *self.more.values())
+        return (self.kernel, *(name for name in optional if name))
 
     @property
     def sizes(self) -> str:

@@ -10,6 +10,8 @@ from fastlstm.recognise.overrides import Book
 from fastlstm.recognise.tensorflow1.assemble import assemble
 from fastlstm.recognise.tensorflow1.graph import Walker
 from fastlstm.recognise.tensorflow1.graph_ops import CALLS
+from fastlstm.recognise.tensorflow1.keras_cell import KIND as KERAS
+from fastlstm.recognise.tensorflow1.keras_cell import find_keras
 from fastlstm.recognise.tensorflow1.missing import no_lstm
 from fastlstm.recognise.tensorflow1.names import (
     Candidates,
@@ -50,6 +52,10 @@ class _Recognition:
         self.book = book
         self.shapes, self.aside = trained(artefact.tensors.specs)
         self.every = find_cells(self.shapes)
+        if artefact.graph is not None:
+            keras = find_keras(self.shapes)
+            others = {name: why for name, why in self.every.rejected.items() if name not in keras.cells}
+            self.every = Candidates(self.every.cells | keras.cells, others | keras.rejected)
         self.mine = Candidates(
             {name: cell for name, cell in self.every.cells.items() if within(name, scope)},
             {name: why for name, why in self.every.rejected.items() if within(name, scope)},
@@ -123,7 +129,9 @@ class _Recognition:
         cells: dict[str, CellVariables] = {}
         rejected = dict(self.mine.rejected)
         for name, cell in self.mine.cells.items():
-            if cell.extras:
+            if cell.kind == KERAS:
+                rejected[name] = f"{name!r} holds a Keras LSTM's weights; its activations are in no graph of this file"
+            elif cell.extras:
                 rejected[name] = f"{name!r} has more than an LSTM cell's variables: {', '.join(cell.extras[:4])}"
             elif cell.named or name == chosen:
                 cells[name] = cell

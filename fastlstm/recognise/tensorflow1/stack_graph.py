@@ -20,6 +20,8 @@ from fastlstm.recognise.tensorflow1.head_graph import (
     residual_after,
     top_residual,
 )
+from fastlstm.recognise.tensorflow1.keras_cell import KIND as KERAS
+from fastlstm.recognise.tensorflow1.keras_cell import uses_of_keras
 from fastlstm.recognise.tensorflow1.landmarks import FromCell, Unknown
 from fastlstm.recognise.tensorflow1.names import Candidates, CellVariables, within
 from fastlstm.recognise.tensorflow1.parts import (
@@ -55,7 +57,7 @@ class GraphStacks:
         uses: list[CellUse] = []
         for scope, cell in candidates.cells.items():
             try:
-                uses.extend(uses_of_cell(cell, self.walker))
+                uses.extend(uses_of_keras(cell, self.walker) if cell.kind == KERAS else uses_of_cell(cell, self.walker))
                 self.cells[scope] = cell
             except NotThisCell as why:
                 self.rejected[scope] = str(why)

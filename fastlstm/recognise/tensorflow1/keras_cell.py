@@ -1,0 +1,243 @@
+"""A use of Keras' LSTM cell in a graph, told from the dataflow alone.
+
+    MatMul(x, kernel) + MatMul(h, recurrent_kernel) + bias -> Split in 4
+    or for each gate MatMul(x, Split(kernel)) + Split(bias) + MatMul(h, a slice of recurrent_kernel)
+
+and from there on as in `cell_graph`. A hard sigmoid is spelled out, clip(0.2 z + 0.5, 0, 1) before Keras 3 and
+relu6(z + 3) / 6 since: what is followed is a z + b, clipped.
+
+Sources: keras.layers.LSTMCell.call (implementation 1 and 2), keras.layers.lstm.standard_lstm, keras.activations.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterator, Mapping, Set
+from typing import NamedTuple
+
+from fastlstm.formats.graph import Node, Output
+from fastlstm.recognise.tensorflow1.cell_graph import _Gate as Gate
+from fastlstm.recognise.tensorflow1.cell_graph import _Matcher as Matcher
+from fastlstm.recognise.tensorflow1.cell_use import CellUse, NotThisCell
+from fastlstm.recognise.tensorflow1.graph import Walker
+from fastlstm.recognise.tensorflow1.graph_ops import ADDS
+from fastlstm.recognise.tensorflow1.names import Candidates, CellVariables
+from fastlstm.recognise.tensorflow1.parts import Fact
+
+KIND, RECURRENT = "Keras", "recurrent_kernel"
+
+#: (a, b, low, high) of clip(a z + b, low, high) -> the activation
+_HARD_SIGMOIDS = {(0.2, 0.5, 0.0, 1.0): "hard_sigmoid", (1 / 6, 0.5, 0.0, 1.0): "hard_sigmoid_keras3"}
+_ALIKE = 1e-6  # of constants that were rounded to float32
+_FAR = 8  # operations that a hard sigmoid is spelled out in, and more
+_KERNEL = re.compile(r"(.*?)/?kernel(_\d+)?")
+
+
+class Product(NamedTuple):
+    """Four gates before their nonlinearities, the x and h that they come from, and the node to quote."""
+
+    gates: tuple[Output, ...]
+    x: Output
+    h_before: Output
+    node: Node
+
+
+def find_keras(shapes: Mapping[str, tuple[int, ...]], taken: Set[str] = frozenset()) -> Candidates:
+    """Every kernel (D, 4H) with a recurrent_kernel (H, 4H) beside it, and a bias (4H,) if it has one."""
+    cells: dict[str, CellVariables] = {}
+    rejected: dict[str, str] = {}
+    for kernel, shape in shapes.items():
+        match = _KERNEL.fullmatch(kernel)
+        if not match or kernel in taken or kernel.endswith(RECURRENT):
+            continue
+        number = match[2] or ""
+        recurrent, bias = (f"{match[1]}/{leaf}{number}".lstrip("/") for leaf in (RECURRENT, "bias"))
+        if recurrent not in shapes:
+            continue
+        scope = f"{match[1]}/{number[1:]}" if number else match[1]
+        hidden = shapes[recurrent][0] if len(shapes[recurrent]) == 2 else 0
+        wanted = {kernel: (shape[0], 4 * hidden), recurrent: (hidden, 4 * hidden), bias: (4 * hidden,)}
+        wrong = [name for name, want in wanted.items() if shapes.get(name, want) != want]
+        if wrong or not hidden:
+            rejected[scope] = f"{wrong[0]!r} has shape {shapes[wrong[0]]}; a Keras LSTM's would be {wanted[wrong[0]]}"
+            continue
+        cells[scope] = CellVariables(
+            scope, kernel, bias if bias in shapes else None, shape[0], hidden, hidden, None, None, True, (), KIND,
+            {RECURRENT: recurrent},
+        )  # fmt: skip
+    return Candidates(cells, rejected)
+
+
+def uses_of_keras(cell: CellVariables, walker: Walker) -> list[CellUse]:
+    """Every forward use of `cell`.  Raises NotThisCell, also where there is none."""
+    matcher = _KerasMatcher(cell, walker)
+    products = [*matcher.joint_products(), *matcher.products_by_gate()]
+    if not products:
+        raise NotThisCell(
+            f"{cell.kernel!r} and {cell.more[RECURRENT]!r} are not multiplied with an input and a state, and added, as "
+            "Keras' LSTM does",
+            near=False,
+        )
+    found = [matcher.match_product(product) for product in products]
+    read = [use for use in found if walker.uses.get(use.h)]  # not the trial step by which Keras learns a shape
+    return read or found
+
+
+class _KerasMatcher(Matcher):
+    def joint_products(self) -> Iterator[Product]:
+        """Where the whole recurrent kernel is multiplied with h."""
+        for use in self.walker.uses_of_variable(self.cell.more[RECURRENT]):
+            if use.node.op != "MatMul" or use.input != 1:
+                continue
+            for total, x in self._with_input(Output(use.node.name, 0), self._is_kernel):
+                for biased in self._with_bias(total):
+                    for reader in self.walker.readers(biased):
+                        if reader.node.op == "Split" and reader.input == 1:
+                            gates = tuple(Output(reader.node.name, k) for k in range(4))
+                            yield Product(gates, x, use.node.inputs[0], reader.node)
+
+    def products_by_gate(self) -> Iterator[Product]:
+        """Where each gate has its own slice of the recurrent kernel."""
+        rows: dict[Output, dict[int, tuple[Output, Output, Node]]] = {}
+        for use in self.walker.uses_of_variable(self.cell.more[RECURRENT]):
+            part = self._slice(use.node) if use.input == 0 else None
+            for reader in self.walker.readers(Output(use.node.name, 0)) if part is not None else ():
+                if reader.node.op != "MatMul" or reader.input != 1:
+                    continue
+                number = part
+                for total, x in self._with_input(
+                    Output(reader.node.name, 0), lambda weight, number=number: self._is_piece(weight, number)
+                ):
+                    h_before = self.walker.plain(reader.node.inputs[0])
+                    rows.setdefault(h_before, {})[number] = (total, x, reader.node)
+        for h_before, gates in rows.items():
+            if sorted(gates) == [0, 1, 2, 3] and len({self.walker.plain(x) for _, x, _ in gates.values()}) == 1:
+                yield Product(tuple(gates[k][0] for k in range(4)), gates[0][1], h_before, gates[0][2])
+
+    def match_product(self, product: Product) -> CellUse:
+        gates = [self._nonlinear(part, out) for part, out in enumerate(product.gates)]
+        (i, j), write = self._writing_pair(gates, product.node)
+        f, c_before, total = self._forgetting([g for g in gates if g not in (i, j)], write)
+        c, cell_clip = self._clipped(total)
+        (o,) = (g for g in gates if g not in (i, j, f))
+        h, activation = self._output(o, j, c)
+        source = self.walker.source(product.node)
+        letters = {i.part: "i", j.part: "j", f.part: "f", o.part: "o"}
+        facts = {
+            "forget_bias": Fact(0.0, "read", f"{source}: nothing is added to gate f"),
+            "activation": activation,
+            "recurrent_activation": self._gates_activation(i, f, o),
+            "cell_clip": cell_clip,
+            "proj_clip": Fact(None, "read", "no projection"),
+            "use_peepholes": Fact(False, "read", "no gate sees the cell state in the graph"),
+            "gate_order": Fact("".join(letters[k] for k in range(4)), "read", f"what becomes of the gates of {source}"),
+        }
+        return CellUse(self.cell, product.x, product.h_before, c_before, h, c, facts)
+
+    def _with_input(self, state_part: Output, is_kernel: object) -> Iterator[tuple[Output, Output]]:
+        """(state_part + x kernel [+ bias], x) wherever it is added."""
+        for use in self.walker.readers(state_part):
+            if use.node.op not in ADDS:
+                continue
+            other = self.walker.node(self.walker.plain(use.node.inputs[1 - use.input]))
+            if other.op in ADDS:
+                other = next(
+                    (self.walker.node(self.walker.plain(o)) for o, b in self._pairs(other) if self._is_bias(b)), other
+                )
+            if other.op == "MatMul" and is_kernel(other.inputs[1]):  # type: ignore[operator]
+                yield Output(use.node.name, 0), other.inputs[0]
+
+    def _with_bias(self, total: Output) -> Iterator[Output]:
+        """`total` after the bias, which may have been added already, or not be there."""
+        yield total
+        for use in self.walker.readers(total):
+            if use.node.op in ADDS and self._is_bias(use.node.inputs[1 - use.input]):
+                yield Output(use.node.name, 0)
+
+    def _pairs(self, node: Node) -> tuple[tuple[Output, ...], tuple[Output, ...]]:
+        return node.inputs, node.inputs[::-1]
+
+    def _is_kernel(self, weight: Output) -> bool:
+        read = self.walker.variable(weight)
+        return read is not None and not read.transposed and read.name == self.cell.kernel
+
+    def _is_bias(self, output: Output) -> bool:
+        plain = self.walker.plain(output)
+        node = self.walker.node(plain)
+        read = self.walker.variable(node.inputs[1] if node.op == "Split" else output)
+        return read is not None and read.name == self.cell.bias
+
+    def _is_piece(self, weight: Output, number: int) -> bool:
+        """Whether `weight` is the gate `number` of the kernel."""
+        plain = self.walker.plain(weight)
+        node = self.walker.node(plain)
+        if node.op == "Split":
+            return plain.index == number and self._is_kernel(node.inputs[1])
+        return node.op == "StridedSlice" and self._slice(node) == number and self._is_kernel(node.inputs[0])
+
+    def _slice(self, node: Node) -> int | None:
+        """Which gate's columns a slice takes; a Split's outputs are told apart by their numbers."""
+        piece = self.walker.piece(Output(node.name, 0)) if node.op == "StridedSlice" else None
+        units = self.cell.hidden_size
+        if piece is None or len(piece.at) != 2 or piece.at[0] != 0 or piece.at[1] % units:
+            return None
+        return piece.at[1] // units if piece.at[1] // units < 4 else None
+
+    def _nonlinear(self, part: int, out: Output) -> Gate:
+        """A gate past its nonlinearity."""
+        hard = self._hard_sigmoid(out)
+        if hard is not None:
+            name, node = hard
+            return Gate(part, None, None, name, node, Output(node.name, 0))
+        onward = self._forward_readers(out)
+        product = next((node for node, _ in onward if self._is_silu(node, out)), None)
+        if product is not None:
+            return Gate(part, None, None, "Silu", product, Output(product.name, 0))
+        if onward and all(node.op == "Mul" for node, _ in onward):
+            return Gate(part, None, None, None, None, out)
+        if len(onward) != 1 or len(onward[0][0].inputs) != 1:
+            names = ", ".join(f"{n.op} {n.name!r}" for n, _ in onward[:3]) or "nothing"
+            raise self._fail(
+                f"gate {out.node}:{out.index} is read by {names}, where an LSTM's goes to one nonlinearity"
+            )
+        node = onward[0][0]
+        return Gate(part, None, None, node.op, node, Output(node.name, 0))
+
+    def _hard_sigmoid(self, out: Output) -> tuple[str, Node] | None:
+        """The hard sigmoid that `out` goes through, and the node that ends it."""
+        a, b, low, high = 1.0, 0.0, -math.inf, math.inf
+        for _ in range(_FAR):
+            onward = self._forward_readers(out)
+            if len(onward) != 1:
+                return None
+            node, position = onward[0]
+            number = self.walker.scalar(node.inputs[1 - position]) if len(node.inputs) == 2 else None
+            if node.op in ("Mul", "RealDiv", "Div") and number and (position == 0 or node.op == "Mul"):
+                factor = number if node.op == "Mul" else 1 / number
+                a, b, low, high = a * factor, b * factor, low * factor, high * factor
+            elif node.op in ADDS and number is not None:
+                b, low, high = b + number, low + number, high + number
+            elif node.op == "Minimum" and number is not None:
+                high = min(high, number)
+            elif node.op == "Maximum" and number is not None:
+                low = max(low, number)
+            elif node.op == "Relu6":
+                low, high = max(low, 0.0), min(high, 6.0)
+            elif node.op == "ClipByValue" and position == 0:
+                ends = [self.walker.scalar(value) for value in node.inputs[1:]]
+                if None in ends:
+                    return None
+                low, high = max(low, ends[0] or 0.0), min(high, ends[1] or 0.0)
+            else:
+                return None
+            out = Output(node.name, 0)
+            for known, name in _HARD_SIGMOIDS.items():
+                if all(abs(x - y) < _ALIKE for x, y in zip((a, b, low, high), known, strict=True)):
+                    return name, node
+        return None
+
+    def _gates_activation(self, i: Gate, f: Gate, o: Gate) -> Fact:
+        if i.op in _HARD_SIGMOIDS.values() and i.op == f.op == o.op and i.node is not None:
+            return Fact(i.op, "read", self.walker.source(i.node))
+        return self._recurrent(i, f, o)

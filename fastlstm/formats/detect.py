@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 from numpy.typing import NDArray
 
 from fastlstm.errors import FormatError, MissingFileError
-from fastlstm.formats import checkpoint, keras_h5, keras_zip, safetensors_file, saved_model
+from fastlstm.formats import checkpoint, keras_h5, keras_shards, keras_zip, safetensors_file, saved_model
 from fastlstm.formats.artefact import Artefact
 from fastlstm.formats.foreign import FOREIGN
 from fastlstm.formats.source import check_access, is_file, is_folder, read_start
@@ -44,6 +44,10 @@ FORMATS: tuple[Format, ...] = (  # the first that detects the path reads it
         checkpoint.read,
     ),
     Format("keras", "Keras 3 model (.keras)", keras_zip.detect, keras_zip.read),
+    Format(
+        "keras-folder", "Keras 3 model in a folder (config.json ...)", keras_zip.detect_folder, keras_zip.read_folder
+    ),
+    Format("keras-shards", "Keras 3 weights in shards (.weights.json)", keras_shards.detect, keras_shards.read),
     Format("keras-h5", "Keras model or weights in HDF5 (.h5, .weights.h5)", keras_h5.detect, keras_h5.read),
     Format("safetensors", "safetensors, as fastlstm.save writes it", safetensors_file.detect, safetensors_file.read),
 )

@@ -1,4 +1,4 @@
-"""Keras 3's `.keras` file: a zip of the configuration as JSON and of the weights as HDF5.
+"""Keras 3's `.keras` file: a zip of the configuration as JSON and of the weights as HDF5; or the same, not zipped.
 
 Source: keras/src/saving/saving_lib.py.
 """
@@ -14,7 +14,7 @@ from fastlstm.formats.artefact import Artefact, KerasConfig
 from fastlstm.formats.hdf5 import Hdf5
 from fastlstm.formats.json_text import parse_object
 from fastlstm.formats.keras_tree import read_tree
-from fastlstm.formats.source import Source, read_start
+from fastlstm.formats.source import Source, is_file, read_start, read_whole
 
 MAGIC = b"PK\x03\x04"
 CONFIG, METADATA, WEIGHTS = "config.json", "metadata.json", "model.weights.h5"
@@ -30,12 +30,28 @@ def detect(path: Path) -> bool:
 def read(path: Path) -> Artefact:
     """The weights by their path in the model, and the configuration.  Raises FormatError."""
     members = _read_members(path, (CONFIG, METADATA, WEIGHTS))
+    tensors = read_tree(Hdf5.of_bytes(members[WEIGHTS], f"{path.name}: {WEIGHTS}"))
+    return Artefact(path, "keras", tensors, keras=_described(path, members))
+
+
+def detect_folder(path: Path) -> bool:
+    """A folder with what a `.keras` file has in it, as `save_model(zipped=False)` writes it."""
+    return all(is_file(path / name) for name in (CONFIG, METADATA, WEIGHTS))
+
+
+def read_folder(path: Path) -> Artefact:
+    """As `read`.  Raises FormatError."""
+    members = {name: read_whole(path / name, SLACK) for name in (CONFIG, METADATA)}
+    tensors = read_tree(Hdf5.of_path(path / WEIGHTS))
+    return Artefact(path, "keras-folder", tensors, keras=_described(path, members))
+
+
+def _described(path: Path, members: dict[str, bytes]) -> KerasConfig:
     config = parse_object(members[CONFIG], f"{path.name}: {CONFIG}")
     version = parse_object(members[METADATA], f"{path.name}: {METADATA}").get("keras_version")
     if not isinstance(version, str):
         raise FormatError(f"{path.name}: {METADATA}: keras_version {version!r}, expected text; the file is damaged")
-    tensors = read_tree(Hdf5.of_bytes(members[WEIGHTS], f"{path.name}: {WEIGHTS}"))
-    return Artefact(path, "keras", tensors, keras=KerasConfig(config, version))
+    return KerasConfig(config, version)
 
 
 def _read_members(path: Path, names: tuple[str, ...]) -> dict[str, bytes]:

@@ -27,6 +27,8 @@ class Bidirectional:
 
     forward, backward  LSTM, GRU and Dense layers, one after the other; at least one LSTM or GRU each
     merge_mode         "concat", "sum", "mul", "ave" ((f + b) / 2); None, two outputs in Keras, is run as "concat"
+    return_sequences   False: backward's output at the first step, where it has seen all, stands beside every step's of
+                       forward, so that the last step has what Keras gives with return_sequences=False
 
     Of a row with a length, backward starts at the row's last valid step. The state is that of forward's layers and then
     that of backward's. A model with such a layer has `run` only: backward's first output needs the last input.
@@ -40,6 +42,7 @@ class Bidirectional:
         backward: Sequence[Inner],
         merge_mode: str | None = "concat",
         *,
+        return_sequences: bool = True,
         name: str = "bidirectional",
     ) -> None:
         self.name = name
@@ -50,6 +53,7 @@ class Bidirectional:
                 f"{name}: merge_mode is {merge_mode!r}; expected one of {', '.join(map(repr, MERGE_MODES))}, or None"
             )
         self.merge_mode = merge_mode
+        self.return_sequences = bool(return_sequences)
         ends = [(stack[0].input_size, stack[-1].output_size) for stack in (self.forward, self.backward)]
         if ends[0][0] != ends[1][0]:
             raise WeightError(
@@ -89,7 +93,8 @@ class Bidirectional:
             direction: [{"type": type(layer).__name__, "config": layer.config()} for layer in getattr(self, direction)]
             for direction in _DIRECTIONS
         }
-        return {**inside, "merge_mode": self.merge_mode, "name": self.name}
+        settings = {"merge_mode": self.merge_mode, "return_sequences": self.return_sequences, "name": self.name}
+        return {**inside, **settings}
 
     @classmethod
     def from_arrays(cls, arrays: dict[str, NDArray[np.floating]], config: dict[str, Any]) -> Bidirectional:
@@ -99,7 +104,7 @@ class Bidirectional:
 
     def __repr__(self) -> str:
         stacks = ", ".join(f"[{', '.join(map(repr, stack))}]" for stack in (self.forward, self.backward))
-        return f"Bidirectional({stacks}, {self.merge_mode})"
+        return f"Bidirectional({stacks}, {self.merge_mode}{'' if self.return_sequences else ', last'})"
 
 
 def _stack(layers: Sequence[Inner], where: str) -> tuple[Inner, ...]:

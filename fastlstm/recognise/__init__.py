@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from fastlstm.errors import ArgumentError, WeightError
 from fastlstm.recognise.averages import chosen_weights
 from fastlstm.recognise.findings import Finding, Recognised
-from fastlstm.recognise.overrides import Book
+from fastlstm.recognise.overrides import OF_SOME_LAYERS, Book
 from fastlstm.recognise.report import Report
 
 if TYPE_CHECKING:
@@ -40,8 +40,14 @@ def recognise(
     else:
         from fastlstm.recognise.tensorflow1 import recognise_tensorflow1 as recogniser
     try:
-        return recogniser(artefact, scope=scope, book=book)
+        found = recogniser(artefact, scope=scope, book=book)
     except WeightError as error:
         if str(artefact.path) in str(error):
             raise
         raise WeightError(f"{artefact.path}: {error}") from error
+    for what in OF_SOME_LAYERS:
+        if book.given(what) and not any(finding.what == what for finding in found.findings):
+            raise ArgumentError(
+                f"load({what}={book.value(what)!r}): no layer in {artefact.path} has it; leave {what} out"
+            )
+    return found

@@ -24,7 +24,12 @@ KNOWN_OVERRIDES = {
     "head": "the names of the head's variables (kernel, bias) or (kernel,), or None for no head",
     "head_activation": "the head's activation, by name",
     "ema": "True: read the moving averages of the weights where the file has them",
+    "reset_after": "True or False: a Keras GRU's reset gate comes after the recurrent kernel, or before it",
+    "merge_mode": "how a Keras Bidirectional joins its halves: 'concat', 'sum', 'mul' or 'ave'",
 }
+
+#: Those that only some layers have: refused where a file has none of these.
+OF_SOME_LAYERS = ("reset_after", "merge_mode")
 
 
 def _is_number(value: Any) -> bool:
@@ -58,6 +63,8 @@ _ACCEPTED = {
     "one_hot": _is_flag,
     "head_activation": lambda value: value is None or _is_name(value),
     "ema": _is_flag,
+    "reset_after": _is_flag,
+    "merge_mode": lambda value: value in ("concat", "sum", "mul", "ave"),
 }
 
 

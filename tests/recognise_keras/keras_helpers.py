@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 
 from fastlstm.formats.artefact import Artefact, KerasConfig, Tensors, TensorSpec
-from fastlstm.layers import LSTM, Embedding, OneHot
+from fastlstm.layers import LSTM, Bidirectional, Dense, Embedding, Masking, OneHot, Reverse
 from fastlstm.recognise import recognise
 
 DATA = Path(__file__).parents[1] / "data"
@@ -25,31 +25,75 @@ FUNCTIONS = {
     "hard_sigmoid": lambda x: np.clip(0.2 * x + 0.5, 0, 1),
     "hard_sigmoid_keras3": lambda x: np.clip(x + 3, 0, 6) / 6,
     "softmax": softmax,
+    "softsign": lambda x: x / (1 + np.abs(x)),
 }
 
 
 def oracle(layers, xs):
-    """ys (B, T, V) and [(c, h)] of `layers`, canonical gates i f g o, in float64."""
-    ys, states = np.asarray(xs), []
+    """ys (B, T, V) and [(c, h)] of `layers`, canonical gates i f g o and z r h, in float64."""
+    return oracle_of(layers, np.asarray(xs), np.ones(np.shape(xs)[:2], bool))
+
+
+def oracle_of(layers, ys, valid):
+    """valid (B, T) is False where a step is masked."""
+    states = []
     for layer in layers:
         if isinstance(layer, (Embedding, OneHot)):
+            valid = valid & (ys != 0) if getattr(layer, "mask_zero", False) else valid
             ys = (layer.table if isinstance(layer, Embedding) else np.eye(layer.vocabulary_size))[ys].astype(np.float64)
-            continue
-        phi = FUNCTIONS[layer.activation.label]
-        if not isinstance(layer, LSTM):
-            ys = phi(ys @ layer.kernel.astype(np.float64) + layer.bias)
-            continue
-        sigma = FUNCTIONS[layer.recurrent_activation.label]
-        c = h = np.zeros((len(ys), layer.hidden_size))
-        outputs = []
-        for x in np.moveaxis(ys, 1, 0):
-            i, f, g, o = np.split(x @ layer.kernel.astype(np.float64) + h @ layer.recurrent_kernel + layer.bias, 4, -1)
-            c = sigma(f) * c + sigma(i) * phi(g)
-            h = sigma(o) * phi(c)
-            outputs.append(h)
-        ys = np.stack(outputs, 1)
-        states.append((c, h))
+        elif isinstance(layer, Masking):
+            valid = (ys != layer.mask_value).any(-1)
+        elif isinstance(layer, Reverse):
+            ys, valid = ys[:, ::-1], valid[:, ::-1]
+        elif isinstance(layer, Dense):
+            ys = FUNCTIONS[layer.activation.label](ys @ layer.kernel.astype(np.float64) + layer.bias)
+        elif isinstance(layer, Bidirectional):
+            forward, own = oracle_of(layer.forward, ys, valid)
+            backward, other = oracle_of(layer.backward, ys[:, ::-1], valid[:, ::-1])
+            backward = backward[:, ::-1] if layer.return_sequences else np.repeat(backward[:, -1:], ys.shape[1], 1)
+            ys = merged(layer.merge_mode, forward, backward)
+            states += own + other
+        else:
+            ys, state = recurrent(layer, ys, valid)
+            states.append(state)
     return ys, states
+
+
+def merged(mode, one, other):
+    if mode in (None, "concat"):
+        return np.concatenate([one, other], -1)
+    return {"sum": one + other, "mul": one * other, "ave": (one + other) / 2}[mode]
+
+
+def recurrent(layer, xs, valid):
+    """Masked steps leave the state as it is; the output is the last one again, zeros where there was none."""
+    step = lstm_step if isinstance(layer, LSTM) else gru_step
+    c = h = y = np.zeros((len(xs), layer.hidden_size))
+    ys = []
+    for x, row in zip(np.moveaxis(xs, 1, 0), valid.T[..., None], strict=True):
+        c_new, h_new = step(layer, x, c, h)
+        c, h = np.where(row, c_new, c), np.where(row, h_new, h)
+        y = np.where(row, h, 0 if layer.zero_output_for_mask else y)
+        ys.append(y)
+    return np.stack(ys, 1), (c if isinstance(layer, LSTM) else c[:, :0], h)
+
+
+def lstm_step(layer, x, c, h):
+    phi, sigma = FUNCTIONS[layer.activation.label], FUNCTIONS[layer.recurrent_activation.label]
+    i, f, g, o = np.split(x @ layer.kernel.astype(np.float64) + h @ layer.recurrent_kernel + layer.bias, 4, -1)
+    c = sigma(f) * c + sigma(i) * phi(g)
+    return c, sigma(o) * phi(c)
+
+
+def gru_step(layer, x, c, h):
+    phi, sigma = FUNCTIONS[layer.activation.label], FUNCTIONS[layer.recurrent_activation.label]
+    size, kernel, recurrent = layer.hidden_size, layer.kernel.astype(np.float64), layer.recurrent_kernel
+    x_part, h_part = x @ kernel + layer.bias, h @ recurrent
+    if layer.reset_after:
+        h_part = h_part + layer.recurrent_bias
+    z, r = (sigma(x_part[:, at] + h_part[:, at]) for at in (slice(size), slice(size, 2 * size)))
+    inner = r * h_part[:, 2 * size :] if layer.reset_after else (r * h) @ recurrent[:, 2 * size :]
+    return c, z * h + (1 - z) * phi(x_part[:, 2 * size :] + inner)
 
 
 def tensors(arrays):

@@ -78,16 +78,15 @@ def test_several_orders_are_an_assumption():
 @pytest.mark.parametrize(
     ("artefact", "says"),
     [
-        (legacy(None, gru=[np.ones((3, 12)), np.ones((4, 12)), np.ones(12)]), "gru: the weights .* are not those"),
+        (legacy(None, rnn=[np.ones((3, 12)), np.ones((5, 12)), np.ones(12)]), "rnn: the weights .* are not those"),
         (legacy(None, norm=[np.ones(4)] * 4), "norm: the weights .* are not those"),
-        (legacy(None, bidirectional=[], forward_lstm=weights_of(LSTM, 3, 4)), "Bidirectional"),
-        (folders(None, **{"layers/bidirectional/forward_layer/cell": weights_of(LSTM, 3, 4)}), "Bidirectional"),
+        (folders(None, **{"layers/bidirectional/forward_layer/cell": weights_of(LSTM, 3, 4)}), "not those of an LSTM"),
         (
             folders(None, **{"layers/lstm/cell": weights_of(LSTM, 3, 4), "layers/dense": weights_of(DENSE, 9, 2)}),
             "no order",
         ),
         (
-            folders(None, **{"layers/gru/cell": [np.ones((3, 12)), np.ones((4, 12)), np.ones((2, 12))]}),
+            folders(None, **{"layers/gru/cell": [np.ones((3, 12)), np.ones((4, 12)), np.ones((3, 12))]}),
             "not those of an LSTM",
         ),
         (legacy(None), "no LSTM"),

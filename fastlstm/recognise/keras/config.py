@@ -14,8 +14,10 @@ from fastlstm.errors import ArgumentError, FastLSTMError, FormatError, Recogniti
 from fastlstm.recognise.findings import Recognised
 from fastlstm.recognise.keras.activation import activation_of_layer
 from fastlstm.recognise.keras.bare import bare_chain
-from fastlstm.recognise.keras.chain import ACTIVATIONS, EXPECTED, LSTMS, Link, chain_of, refusal
+from fastlstm.recognise.keras.chain import Link, chain_of, leaves
+from fastlstm.recognise.keras.kinds import ACTIVATIONS, EXPECTED, RECURRENT, refusal
 from fastlstm.recognise.keras.layers import Builder
+from fastlstm.recognise.keras.reader import version_numbers
 from fastlstm.recognise.keras.weights import located
 from fastlstm.recognise.overrides import Book
 
@@ -61,9 +63,12 @@ def _recognise(artefact: Artefact, book: Book) -> Recognised:
 
 def _modern(link: Link, version: str) -> Link:
     """`link` with its settings called as Keras 2 and 3 call them."""
-    if not version.startswith("1") or link.kind == "Embedding":
+    if version_numbers(version)[0] != 1 or link.kind == "Embedding":
         return link
-    return replace(link, config={_KERAS1_SETTINGS.get(key, key): value for key, value in link.config.items()})
+    parts = tuple(tuple(_modern(each, version) for each in part) for part in link.parts)
+    return replace(
+        link, parts=parts, config={_KERAS1_SETTINGS.get(key, key): value for key, value in link.config.items()}
+    )
 
 
 def _with_activations_folded(links: Sequence[Link], source: str) -> list[Link]:
@@ -74,6 +79,8 @@ def _with_activations_folded(links: Sequence[Link], source: str) -> list[Link]:
             result.append(link)
             continue
         activation = activation_of_layer(link.kind, link.config, f"{source}: layer {link.name!r}")
+        if activation == "linear":
+            continue
         before = result[-1] if result else None
         own = before.config.get("activation", "linear") if before else None
         if before is None or before.kind != "Dense" or own not in {"linear", None}:
@@ -81,25 +88,26 @@ def _with_activations_folded(links: Sequence[Link], source: str) -> list[Link]:
             raise refusal(
                 source, link.name, f"{link.kind} after {what}", "it can only follow a Dense without one of its own"
             )
-        result[-1] = replace(before, config=before.config | {"activation": activation, "activation_layer": link.name})
+        added = {"activation": activation, "activation_layer": link.name, "activation_kind": link.kind}
+        result[-1] = replace(before, config=before.config | added)
     return result
 
 
 def _chosen(links: list[Link], source: str, book: Book) -> list[Link]:
     """`links` without those that the overrides leave out.  Raises RecognitionError, ArgumentError."""
-    lstms = [k for k, link in enumerate(links) if link.kind in LSTMS]
-    if not lstms:
+    recurrent = [k for k, link in enumerate(links) if link.kind in RECURRENT]
+    if not recurrent:
         listed = ", ".join(f"{link.kind} {link.name!r}" for link in links)
         raise RecognitionError(f"{source}: no LSTM among its layers ({listed or 'none'}). {EXPECTED}")
-    if book.given("num_layers") and book.value("num_layers") != len(lstms):
+    if book.given("num_layers") and book.value("num_layers") != len(recurrent):
         raise ArgumentError(
-            f"load(num_layers={book.value('num_layers')!r}): {source} says that the model has {len(lstms)} LSTM "
-            f"layers; leave num_layers out"
+            f"load(num_layers={book.value('num_layers')!r}): {source} says that the model has {len(recurrent)} "
+            f"recurrent layers; leave num_layers out"
         )
-    for what, span in (("head", links[lstms[-1] + 1 :]), ("embedding", links[: lstms[0]])):
+    for what, span in (("head", links[recurrent[-1] + 1 :]), ("embedding", links[: recurrent[0]])):
         if not book.given(what):
             continue
-        names = {name for link in span for name in (link.name, *link.weights)}
+        names = {name for link in leaves(span) for name in (link.name, *link.weights)}
         given = book.note("", what, ", ".join(link.name for link in span) or None, "read", "the configuration's layers")
         if given is None:
             links = [link for link in links if link not in span or (what == "embedding" and link.kind != "Embedding")]

@@ -36,6 +36,7 @@ def generate(
     position: int,
 ) -> tuple[NDArray[Any], State]:
     """See `Model.generate`."""
+    model.check_steps("generate")
     n = arguments.count(n, name="n")
     begin = None if state is None else state_of(state)
     primed, single = _prime(model, prime, None if begin is None else begin.batch_size)
@@ -65,6 +66,7 @@ def iterate(
     chunk: int,
 ) -> Iterator[Any]:
     """See `Model.iterate`. The arguments are checked at the call, not at the first output."""
+    model.check_steps("iterate")
     n, chunk = arguments.count(n, name="n"), arguments.count(chunk, name="chunk")
     fed, single = _prime(model, prime, None)
     if not single:

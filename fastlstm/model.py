@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from fastlstm import arguments, generation
 from fastlstm.errors import ArgumentError, DeviceError, ShapeError, WeightError
-from fastlstm.layers import LAYER_TYPES, Embedding, Layer, OneHot, recurrent_layers
+from fastlstm.layers import LAYER_TYPES, Bidirectional, Embedding, Layer, OneHot, Reverse, recurrent_layers
 from fastlstm.recognise.report import Report, table
 from fastlstm.sampling import Sampler
 from fastlstm.state import State, StateLike, state_of
@@ -86,6 +86,11 @@ class Model:
         return self.layers[-1].output_size
 
     @property
+    def run_only(self) -> bool:
+        """Whether the model needs a whole sequence at once: it has a Bidirectional or Reverse layer."""
+        return any(isinstance(layer, Bidirectional | Reverse) for layer in self.layers)
+
+    @property
     def state_sizes(self) -> list[tuple[int, int]]:
         """(c_size, h_size) of each LSTM layer; (0, h_size) of a GRU layer."""
         return [layer.state_size for layer in self._recurrent]
@@ -93,17 +98,12 @@ class Model:
     @cached_property
     def backend(self) -> Any:
         """What runs the model (a `backends.base.Backend`), made when first needed."""
-        if self.device == "numpy":
-            from fastlstm.backends.reference import ReferenceBackend
+        make = _backend_of(self.device)
+        if self.run_only:
+            from fastlstm.backends.sequence import SequenceBackend
 
-            return ReferenceBackend(self.layers, self.dtype)
-        try:
-            from fastlstm.backends.cpu import CpuBackend
-        except ImportError as error:
-            raise DeviceError(
-                f"device 'cpu' needs Numba, which cannot be imported ({error}); install numba, or pass device='numpy'"
-            ) from error
-        return CpuBackend(self.layers, self.dtype)
+            return SequenceBackend(make, self.layers, self.dtype)
+        return make(self.layers, self.dtype)
 
     def __getstate__(self) -> dict[str, Any]:
         """Without the backend, which holds addresses: a copy makes its own."""
@@ -140,6 +140,7 @@ class Model:
         ->      y (B, V), the new State
         Without the axis B in x there is none in y. Raises ShapeError, ArgumentError.
         """
+        self.check_steps("step")
         xs, single = self.inputs(x, "B", name="x")
         pairs = self.state_pairs(state, len(xs))
         ys, after = self.backend.run(xs[:, None], pairs, np.ones(len(xs), np.int64))
@@ -220,9 +221,19 @@ class Model:
 
     def stream(self) -> Stream:
         """One live sequence, with a state of its own; everything it needs is allocated and compiled now."""
+        self.check_steps("stream")
         return Stream(self)
 
     # Checks shared with Stream and generation.
+
+    def check_steps(self, call: str) -> None:
+        """Raise ArgumentError where the model cannot go step by step, as `call` would."""
+        if self.run_only:
+            layer = next(layer for layer in self.layers if isinstance(layer, Bidirectional | Reverse))
+            raise ArgumentError(
+                f"{call}: layer {layer.name!r} ({type(layer).__name__}) begins at the sequence's end, so that "
+                f"the first output needs the last input; give the whole sequence to run(xs)"
+            )
 
     def inputs(self, value: ArrayLike, axes: str, *, name: str) -> tuple[NDArray[Any], bool]:
         """`value` as the backend takes it, with a batch axis, and whether it came without one."""
@@ -247,6 +258,21 @@ class Model:
                         f"expected ({batch_size}, {size}), rows of the batch x size"
                     )
         return [(c.astype(self.dtype), h.astype(self.dtype)) for c, h in state]
+
+
+def _backend_of(device: str) -> Any:
+    """The class of a device's backend."""
+    if device == "numpy":
+        from fastlstm.backends.reference import ReferenceBackend
+
+        return ReferenceBackend
+    try:
+        from fastlstm.backends.cpu import CpuBackend
+    except ImportError as error:
+        raise DeviceError(
+            f"device 'cpu' needs Numba, which cannot be imported ({error}); install numba, or pass device='numpy'"
+        ) from error
+    return CpuBackend
 
 
 def _checked_device(device: str) -> str:

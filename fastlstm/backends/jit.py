@@ -44,10 +44,13 @@ def _warn_once() -> None:
     )
 
 
+_FILES = ("jit", "memory", "scalar", "plan", "cpu_vectors", "cpu_cells", "cpu_draw", "cpu_loops")
+
+
 def _sources() -> int:
     """A number that changes with any file that the compiled code is made of."""
     here = Path(__file__).parent
-    files = [here / f"{name}.py" for name in ("jit", "memory", "scalar", "plan", "cpu_draw", "cpu_loops")]
+    files = [here / f"{name}.py" for name in _FILES]
     text = b"".join(file.read_bytes() for file in [*files, here.parent / "layers" / "activations.py"])
     return int.from_bytes(hashlib.sha256(text).digest()[:7], "little")
 

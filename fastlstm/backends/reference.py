@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 
 from fastlstm.backends.base import Arrays, Drawing, Pair
 from fastlstm.backends.numpy_draw import draw
-from fastlstm.errors import ArgumentError
-from fastlstm.layers import LSTM, Activation, Dense, Embedding, Layer, OneHot
+from fastlstm.layers import GRU, LSTM, Activation, Dense, Embedding, Layer, LayerNorm, Masking, OneHot, Recurrent
+from fastlstm.layers.masking import StepMask
 
 Array = NDArray[np.floating]
 
@@ -50,14 +50,32 @@ ACTIVATIONS: dict[Activation, Callable[[Array], Array]] = {
 }
 
 
-def lstm_step(layer: LSTM, x: Array, c: Array, h: Array) -> tuple[Array, Array, Array]:
-    """x (B, D), c (B, H), h (B, P) -> the layer's output (B, P), the new c and h."""
+def _normalised(x: Array, gamma: Array, beta: Array, epsilon: float) -> Array:
+    """x (..., H), normalised over its last axis."""
+    mean = x.mean(axis=-1, keepdims=True, dtype=np.float64)
+    variance = np.square(x - mean).mean(axis=-1, keepdims=True)
+    return (gamma * ((x - mean) / np.sqrt(variance + epsilon)) + beta).astype(x.dtype)
+
+
+def _gates(layer: LSTM, z: Array) -> list[Array]:
+    """z (B, 4H), the products of x and h -> what goes into the gates i f g o, but for peepholes."""
+    norm: LayerNorm | None = layer.layer_norm
+    if norm is None:
+        return np.split(z + layer.bias, 4, axis=-1)
+    parts = zip(*[np.split(a, 4, axis=-1) for a in (z, norm.gamma, layer.bias)], strict=True)
+    return [_normalised(part, gamma, beta, norm.epsilon) for part, gamma, beta in parts]
+
+
+def lstm_step(layer: LSTM, x: Array, c: Array, h: Array) -> tuple[Array, Array]:
+    """x (B, D), c (B, H), h (B, P) -> the new c and h."""
     phi, sigma = ACTIVATIONS[layer.activation], ACTIVATIONS[layer.recurrent_activation]
-    z_i, z_f, z_g, z_o = np.split(x @ layer.kernel + h @ layer.recurrent_kernel + layer.bias, 4, axis=-1)
+    z_i, z_f, z_g, z_o = _gates(layer, x @ layer.kernel + h @ layer.recurrent_kernel)
     if layer.peepholes is not None:
         w_i, w_f, w_o = layer.peepholes
         z_i, z_f = z_i + w_i * c, z_f + w_f * c
     c = sigma(z_f) * c + sigma(z_i) * phi(z_g)
+    if layer.layer_norm is not None:
+        c = _normalised(c, layer.layer_norm.state_gamma, layer.layer_norm.state_beta, layer.layer_norm.epsilon)
     if layer.cell_clip is not None:
         c = np.clip(c, -layer.cell_clip, layer.cell_clip)
     if layer.peepholes is not None:
@@ -67,17 +85,42 @@ def lstm_step(layer: LSTM, x: Array, c: Array, h: Array) -> tuple[Array, Array, 
         h = h @ layer.projection
         if layer.proj_clip is not None:
             h = np.clip(h, -layer.proj_clip, layer.proj_clip)
-    return (x + h if layer.residual else h), c, h
+    return c, h
+
+
+def gru_step(layer: GRU, x: Array, h: Array) -> Array:
+    """x (B, D), h (B, H) -> the new h."""
+    phi, sigma = ACTIVATIONS[layer.activation], ACTIVATIONS[layer.recurrent_activation]
+    hidden = layer.hidden_size
+    of_x, recurrent = x @ layer.kernel + layer.bias, layer.recurrent_kernel
+    if layer.recurrent_bias is not None:
+        of_h = h @ recurrent + layer.recurrent_bias
+        gates = sigma((of_x + of_h)[:, : 2 * hidden])
+        z, r = np.split(gates, 2, axis=-1)
+        g = phi(of_x[:, 2 * hidden :] + r * of_h[:, 2 * hidden :])
+    else:
+        z, r = np.split(sigma(of_x[:, : 2 * hidden] + h @ recurrent[:, : 2 * hidden]), 2, axis=-1)
+        g = phi(of_x[:, 2 * hidden :] + (r * h) @ recurrent[:, 2 * hidden :])
+    return z * h + (1 - z) * g
+
+
+def _around(layer: Recurrent, x: Array, h: Array) -> Array:
+    """The layer's output: h, x + h, or x and h mixed by a highway's gates."""
+    if layer.residual:
+        return x + h
+    if layer.highway is None:
+        return h
+    way = layer.highway
+    carry = _sigmoid(x @ way.carry_kernel + way.carry_bias)
+    if way.transform_kernel is None:
+        return x * carry + h * (1 - carry)
+    return x * carry + h * _sigmoid(x @ way.transform_kernel + way.transform_bias)
 
 
 class ReferenceBackend:
     """See `base.Backend`."""
 
-    def __init__(self, layers: Sequence[Layer], dtype: np.dtype) -> None:
-        later = [type(layer).__name__ for layer in layers if not isinstance(layer, LSTM | Dense | Embedding | OneHot)]
-        later += [layer.name for layer in layers if isinstance(layer, LSTM) and (layer.layer_norm or layer.highway)]
-        if later:
-            raise ArgumentError(f"this version does not run {', '.join(later)}")
+    def __init__(self, layers: Sequence[Layer | StepMask], dtype: np.dtype) -> None:
         self.layers = [_as(dtype, layer) for layer in layers]
         self.dtype = dtype
 
@@ -87,18 +130,37 @@ class ReferenceBackend:
     def step(self, x: Arrays, state: Sequence[Pair]) -> tuple[Array, list[Pair]]:
         """x (B, D) or ids (B,) -> y (B, V) and the new state."""
         pairs, after = iter(state), []
+        masked: NDArray[np.bool_] | None = None
         for layer in self.layers:
-            if isinstance(layer, LSTM):
-                c, h = next(pairs)
-                x, c, h = lstm_step(layer, x, c, h)
-                after.append((c, h))
+            if isinstance(layer, Recurrent):
+                x, pair = self._recurrent(layer, x, next(pairs), masked)
+                after.append(pair)
             elif isinstance(layer, Dense):
                 x = ACTIVATIONS[layer.activation](x @ layer.kernel + layer.bias)
             elif isinstance(layer, Embedding):
+                masked = x == 0 if layer.mask_zero else None
                 x = layer.table[x]
+            elif isinstance(layer, Masking):
+                masked = (x == self.dtype.type(layer.mask_value)).all(axis=-1)
+                x = np.where(masked[:, None], self.dtype.type(0), x)
+            elif isinstance(layer, StepMask):
+                masked, x = x[:, -1] != 0, x[:, :-1]
             else:
                 x = np.eye(layer.vocabulary_size, dtype=self.dtype)[x]
         return x, after
+
+    def _recurrent(
+        self, layer: Recurrent, x: Array, pair: Pair, masked: NDArray[np.bool_] | None
+    ) -> tuple[Array, Pair]:
+        """The layer's output and its new state, which is the old one in the rows that are `masked` (B,)."""
+        c, h = pair
+        new_c, new_h = lstm_step(layer, x, c, h) if isinstance(layer, LSTM) else (c, gru_step(layer, x, h))
+        if masked is None:
+            return _around(layer, x, new_h), (new_c, new_h)
+        rows = masked[:, None]
+        new_c, new_h = np.where(rows, c, new_c), np.where(rows, h, new_h)
+        put_out = np.where(rows, self.dtype.type(0), new_h) if layer.zero_output_for_mask else new_h
+        return _around(layer, x, put_out), (new_c, new_h)
 
     def _masked_step(self, x: Arrays, state: list[Pair], live: NDArray[np.bool_]) -> tuple[Array, list[Pair]]:
         """`step`, with y zero and the state as it was in the rows that are not `live` (B,)."""
@@ -148,9 +210,9 @@ class ReferenceSession:
         self.tokens = np.zeros(1, np.int64)
         self.input = None if ids else np.zeros(layers[0].input_size, dtype)
         self.output = np.zeros(layers[-1].output_size, dtype)
-        lstms = [layer for layer in layers if isinstance(layer, LSTM)]
         self._state: list[Pair] = [
-            (np.zeros((1, layer.hidden_size), dtype), np.zeros((1, layer.output_size), dtype)) for layer in lstms
+            (np.zeros((1, c), dtype), np.zeros((1, h), dtype))
+            for c, h in (layer.state_size for layer in layers if isinstance(layer, Recurrent))
         ]
 
     def advance(self) -> None:
@@ -168,6 +230,6 @@ class ReferenceSession:
         self._state = [(np.array(c), np.array(h)) for c, h in state]
 
 
-def _as(dtype: np.dtype, layer: Layer) -> Layer:
+def _as(dtype: np.dtype, layer: Layer | StepMask) -> Layer | StepMask:
     """The layer with its weights in `dtype`."""
     return type(layer).from_arrays({name: a.astype(dtype) for name, a in layer.arrays().items()}, layer.config())

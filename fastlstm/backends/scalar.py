@@ -173,6 +173,12 @@ def cell(z_i, z_f, z_g, z_o, c):
 
 
 @scalar
+def blend(gate, one, other):
+    """gate * one + (1 - gate) * other: a GRU's new state, a highway's output."""
+    return gate * one + (type(gate)(1) - gate) * other
+
+
+@scalar
 def _mixed(x):
     """The finaliser of SplitMix64: uint64 -> uint64, every bit depending on every bit (Steele et al. 2014)."""
     x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)

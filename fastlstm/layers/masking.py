@@ -49,3 +49,31 @@ class Masking:
 
     def __repr__(self) -> str:
         return f"Masking({self.size}, {self.mask_value})"
+
+
+class StepMask:
+    """Takes size + 1 elements and gives the first `size`; the last says with 1 that the step is masked, else 0.
+
+    What runs a model in pieces hands the mask of one on to the next with it; no model is made of it.
+    """
+
+    def __init__(self, size: int) -> None:
+        self.size = size
+
+    @property
+    def input_size(self) -> int:
+        return self.size + 1
+
+    @property
+    def output_size(self) -> int:
+        return self.size
+
+    def arrays(self) -> dict[str, NDArray[np.floating]]:
+        return {}
+
+    def config(self) -> dict[str, Any]:
+        return {"size": self.size}
+
+    @classmethod
+    def from_arrays(cls, arrays: dict[str, NDArray[np.floating]], config: dict[str, Any]) -> StepMask:
+        return cls(**config)

@@ -49,10 +49,24 @@ def test_cell(dtype, tolerance):
     rng = np.random.default_rng(0)
     z, c, h = rng.normal(size=(4, 40)).astype(dtype), rng.normal(size=40).astype(dtype), np.full(40, np.nan, dtype)
     nothing = {"kernel": np.zeros((0, 160)), "recurrent_kernel": np.zeros((0, 160)), "gates": "ifgo"}
-    _, expected_c, expected_h = oracle.lstm([], c.astype(float), [], bias=z.ravel(), **nothing)
+    expected_c, expected_h = oracle.lstm([], c.astype(float), [], bias=z.ravel(), **nothing)
     fill[2, 32](z, c, h)
     np.testing.assert_allclose(c, expected_c, rtol=0, atol=tolerance)
     np.testing.assert_allclose(h, expected_h, rtol=0, atol=tolerance)
+
+
+def test_blend():
+    @cuda.jit
+    def fill(gate, one, other):
+        j = cuda.grid(1)
+        if j < one.size:
+            one[j] = scalar.blend(gate[j], one[j], other[j])
+
+    gate, one, other = np.random.default_rng(0).uniform(size=(3, 40)).astype(np.float32)
+    expected = gate.astype(float) * one + (1 - gate.astype(float)) * other
+    fill[2, 32](gate, one, other)
+    assert one.dtype == np.float32
+    np.testing.assert_allclose(one, expected, rtol=0, atol=2e-7)
 
 
 @pytest.mark.filterwarnings("ignore:overflow encountered:RuntimeWarning")  # uint64 arithmetic wraps, as it should

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 from numpy.typing import NDArray
 
 from fastlstm.errors import FormatError, MissingFileError
-from fastlstm.formats import checkpoint, keras_h5, keras_shards, keras_zip, safetensors_file, saved_model
+from fastlstm.formats import checkpoint, frozen, keras_h5, keras_shards, keras_zip, safetensors_file, saved_model
 from fastlstm.formats.artefact import Artefact
 from fastlstm.formats.foreign import FOREIGN
 from fastlstm.formats.source import check_access, is_file, is_folder, read_start
@@ -43,6 +43,7 @@ FORMATS: tuple[Format, ...] = (  # the first that detects the path reads it
         checkpoint.detect,
         checkpoint.read,
     ),
+    Format("frozen-graph", "frozen TensorFlow graph (.pb, .pbtxt)", frozen.detect, frozen.read),
     Format("keras", "Keras 3 model (.keras)", keras_zip.detect, keras_zip.read),
     Format(
         "keras-folder", "Keras 3 model in a folder (config.json ...)", keras_zip.detect_folder, keras_zip.read_folder

@@ -42,8 +42,13 @@ def meta_graph(meta: Any, source: str, outputs: tuple[Output, ...] = ()) -> Grap
 
 
 def read_graph(data: bytes, source: str) -> Graph:
-    """A GraphDef, the content of a frozen `.pb` file.  Raises FormatError."""
-    return Graph(_nodes(proto.parse("GraphDef", data, source), source), source=source)
+    """A GraphDef.  Raises FormatError."""
+    return graph_of(proto.parse("GraphDef", data, source), source)
+
+
+def graph_of(message: Any, source: str) -> Graph:
+    """A GraphDef that is parsed.  Raises FormatError."""
+    return Graph(_nodes(message, source), source=source)
 
 
 def _nodes(graph: Any, source: str) -> dict[str, Node]:

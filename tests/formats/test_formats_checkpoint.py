@@ -196,7 +196,7 @@ def test_other_formats(tmp_path):
     with pytest.raises(FormatError, match=r"saved_model.pb: a SavedModel without graphs"):
         open_artefact(folder)
     for name, content, match in (
-        ("frozen.pb", b"\n\0", "recognised as a TensorFlow graph"),
+        ("frozen.pb", b"\n\0", "a graph with 1 nodes but no weights"),
         ("model.tflite", b"\x20\0\0\0TFL3", "recognised as a TensorFlow Lite"),
         ("text.txt", b"hello world", "starts with 68 65 6c 6c 6f 20 77 6f"),
         ("empty", b"", "it is empty"),

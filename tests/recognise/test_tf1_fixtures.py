@@ -13,7 +13,7 @@ from fastlstm.formats import open_artefact
 from fastlstm.layers import LSTM, Dense, Embedding, OneHot
 
 DATA = Path(__file__).parents[1] / "data"
-CASES = sorted(path.parent for era in ("tf1.0", "tf1.15") for path in (DATA / era).glob("*/expect.json"))
+CASES = sorted(path.parent for era in ("tf0.12", "tf1.0", "tf1.15") for path in (DATA / era).glob("*/expect.json"))
 LSTMS = [case for case in CASES if json.loads((case / "expect.json").read_text())["layers"]]
 OTHERS = [case for case in CASES if case not in LSTMS]
 #: Cases whose graph says something else than TensorFlow's defaults, or something that names cannot say.
@@ -24,6 +24,7 @@ NEEDS_GRAPH = {
     "lstm_peephole_proj_clip": {"cell_clip", "proj_clip"},
     "residual_dropout": {"residual"},
     "tf1.0/block": {"cell_clip"},
+    "every_format": {"forget_bias", "activation", "cell_clip"},
 }
 NEEDS_TOPOLOGY = {"onehot_softmax", "reused_scope", "tf1.15/same_cell_twice", "dense_around"}
 

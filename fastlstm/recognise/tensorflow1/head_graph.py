@@ -122,7 +122,7 @@ class _After:
         nodes = [node for name, node in self.computing.items() if self.leads.get(name, set()) - self._harmless(node)]
         inputs = [output for node in nodes for output in node.inputs]
         names = {output.node for output in self._all_before(inputs, self.before)} - self.before
-        return Beyond(nodes, [n for n in sorted(names) if self.walker.node(Output(n, 0)).op in _VARIABLES])
+        return Beyond(nodes, [n for n in sorted(names) if _is_variable(self.walker, self.walker.node(Output(n, 0)))])
 
     def _walk(self, ends: list[Output]) -> None:
         indices: dict[str, list[int]] = {}
@@ -246,11 +246,18 @@ def _inside_cells(topology: Topology) -> set[str]:
             if output in edge or output.node in found:
                 continue
             node = topology.walker.node(output)
-            if node.op in ("Merge", "NextIteration", "TensorArrayReadV3", "Placeholder") or node.op in _VARIABLES:
+            if node.op in ("Merge", "NextIteration", "TensorArrayReadV3", "Placeholder"):
+                continue
+            if _is_variable(topology.walker, node):
                 continue
             found.add(output.node)
             pending.extend(node.inputs)
     return found
+
+
+def _is_variable(walker: Walker, node: Node) -> bool:
+    """Also what was one before the graph was frozen."""
+    return node.op in _VARIABLES or node.name in walker.shapes
 
 
 def _trains(node: Node) -> bool:

@@ -140,7 +140,9 @@ def _cell(scope: str, kernel: str, bias: str, shapes: Mapping[str, tuple[int, ..
     if shapes[bias] != (4 * hidden,):
         return f"{bias!r} has shape {shapes[bias]}; with {kernel!r} {shape} it would be ({4 * hidden},)"
     if kernel.endswith("W_0") and join(scope, "W_1") in shapes:
-        return f"its kernel is kept in several pieces ({kernel!r}, W_1, ...: num_unit_shards), which are not joined yet"
+        return (
+            f"{kernel!r}, W_1 ... are no row of shards (num_unit_shards), which has as many rows in each and joins them"
+        )
     below = {name for name in shapes if name.startswith(scope + "/")} if scope else set()
     projection = next((p for p in (join(scope, leaf) for leaf in _PROJECTIONS) if p in shapes), None)
     peepholes = next(

@@ -8,6 +8,7 @@ from fastlstm.recognise.averages import has_averages
 from fastlstm.recognise.findings import Recognised
 from fastlstm.recognise.overrides import Book
 from fastlstm.recognise.tensorflow1.assemble import assemble
+from fastlstm.recognise.tensorflow1.frozen import weights_among
 from fastlstm.recognise.tensorflow1.graph import Walker
 from fastlstm.recognise.tensorflow1.graph_ops import CALLS
 from fastlstm.recognise.tensorflow1.keras_cell import KIND as KERAS
@@ -22,6 +23,7 @@ from fastlstm.recognise.tensorflow1.names import (
     within,
 )
 from fastlstm.recognise.tensorflow1.parts import Chain, Stack, cells_in
+from fastlstm.recognise.tensorflow1.row_shards import with_rows_joined
 from fastlstm.recognise.tensorflow1.stack_graph import GraphStacks
 from fastlstm.recognise.tensorflow1.stack_names import stack_from_names, stacks_by_name
 
@@ -37,7 +39,7 @@ def recognise_tensorflow1(artefact: Artefact, *, scope: str | None, book: Book) 
     ArgumentError for an override that does not fit.
     """
     try:
-        return _Recognition(artefact, scope, book).run()
+        return _Recognition(with_rows_joined(artefact), scope, book).run()
     except RecursionError:
         raise RecognitionError(
             f"{artefact.path}: the graph has more layers upon each other than can be followed"
@@ -51,6 +53,8 @@ class _Recognition:
         self.scope = scope
         self.book = book
         self.shapes, self.aside = trained(artefact.tensors.specs)
+        if artefact.graph is not None and artefact.format == "frozen-graph":
+            self.shapes = weights_among(artefact.graph, self.shapes)
         self.every = find_cells(self.shapes)
         if artefact.graph is not None:
             keras = find_keras(self.shapes)

@@ -1,0 +1,109 @@
+"""Frozen graphs: a GraphDef whose variables have become constants, in binary (.pb) or as text (.pbtxt).
+
+Source: tensorflow/python/framework/graph_util_impl.py, convert_variables_to_constants.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fastlstm.errors import FormatError
+from fastlstm.formats import proto
+from fastlstm.formats.artefact import Artefact, Tensors, TensorSpec
+from fastlstm.formats.dtypes import DTYPES, MAX_REPEATED, dtype_of, shape_of, tensor_from_proto
+from fastlstm.formats.graphdef import graph_of
+from fastlstm.formats.source import is_file, read_whole
+
+LARGEST, LARGEST_TEXT = (1 << 31) - 1, 1 << 26  # bytes; protobuf's limit, and what its slow reader of text is given
+VARIABLES = frozenset({"Variable", "VariableV2", "VarHandleOp"})
+_CODES = {f"DT_{dtype.name.upper()}": code for code, dtype in DTYPES.items()}
+_CODES |= {"DT_FLOAT": 1, "DT_DOUBLE": 2, "DT_HALF": 19}
+_ENUM = re.compile(rb"^(\s*d?type: )(DT_\w+?)(_REF)?\s*$", re.MULTILINE)
+
+
+def detect(path: Path) -> bool:
+    return path.suffix in (".pb", ".pbtxt") and path.stem != "saved_model" and is_file(path)
+
+
+def read(path: Path) -> Artefact:
+    """The constants that may be weights, and the graph.
+
+    Raises FormatError if the file is damaged, or holds a graph without weights.
+    """
+    message = _text(path) if path.suffix == ".pbtxt" else _binary(path)
+    if not message.node:
+        raise FormatError(
+            f"{path.name}: a GraphDef without nodes; the file is damaged, truncated, or of another kind.  Of a "
+            "SavedModel, pass the folder"
+        )
+    graph = graph_of(message, path.name)
+    protos = dict(_constants(message))
+    specs = {}
+    for name, tensor in protos.items():
+        shape = shape_of(tensor.tensor_shape, f"{path.name}: node {name!r}")
+        dtype = dtype_of(tensor.dtype).name
+        if shape and "float" in dtype:
+            specs[name] = TensorSpec(shape, dtype)
+    variables = [node.name for node in graph.nodes.values() if node.op in VARIABLES]
+    if not any(len(spec.shape) > 1 for spec in specs.values()):
+        first = f", and {len(variables)} variables such as {variables[0]!r}" if variables else ""
+        raise FormatError(
+            f"{path.name}: a graph with {len(graph.nodes)} nodes but no weights among its constants{first}: it was not "
+            "frozen; pass the checkpoint that belongs to it, or freeze it with its checkpoint "
+            "(tf.compat.v1.graph_util.convert_variables_to_constants)"
+        )
+    notes = ()
+    if variables:
+        notes = (f"{len(variables)} variables of the graph are not frozen ({', '.join(map(repr, variables[:3]))}...)",)
+    return Artefact(
+        path, "frozen-graph", Tensors(specs, lambda name: _weight(protos, name, path.name)), graph, notes=notes
+    )
+
+
+def _constants(message: Any) -> list[tuple[str, Any]]:
+    """Name -> TensorProto of every Const; names are known to be UTF-8."""
+    return [
+        (node.name.decode(), entry.value.tensor)
+        for node in message.node
+        if node.op == b"Const"
+        for entry in node.attr
+        if entry.key == b"value" and entry.value.HasField("tensor")
+    ]
+
+
+def _weight(protos: Mapping[str, Any], name: str, source: str) -> NDArray[Any]:
+    """The constant as an array of its own.  Raises FormatError for a small list that would become a large array."""
+    where = f"{source}: node {name!r}"
+    array = tensor_from_proto(protos[name], where)
+    if 0 in array.strides and math.prod(array.shape) * array.itemsize > MAX_REPEATED:
+        raise FormatError(f"{where}: one value for the shape {array.shape}, too many to repeat; the file is damaged")
+    return np.array(array)
+
+
+def _binary(path: Path) -> Any:
+    return proto.parse("GraphDef", read_whole(path, LARGEST), path.name)
+
+
+def _text(path: Path) -> Any:
+    """A GraphDef in protobuf's text format, whose enums our messages hold as numbers."""
+    message = proto.new("GraphDef")
+    from google.protobuf import text_format
+
+    try:
+        text = _ENUM.sub(_numbered, read_whole(path, LARGEST_TEXT))
+        text_format.Parse(text, message, allow_unknown_field=True)
+    except (text_format.ParseError, UnicodeDecodeError, RecursionError) as error:
+        raise FormatError(f"{path.name}: not a GraphDef in text form: {error}; the file is damaged") from error
+    return message
+
+
+def _numbered(match: re.Match[bytes]) -> bytes:
+    code = _CODES.get(match[2].decode(), 0) + (100 if match[3] else 0)
+    return match[1] + str(code).encode()

@@ -1,0 +1,91 @@
+"""Variables in several pieces that a graph joins, and constants of a frozen graph that are no weights."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+from tf1_graphs import Builder, artefact, recognise
+
+from fastlstm.errors import RecognitionError
+from fastlstm.layers import LSTM
+from fastlstm.recognise.tensorflow1.row_shards import with_rows_joined
+
+SHARDS = {"rnn/LSTMCell/W_0": (5, 16), "rnn/LSTMCell/W_1": (4, 16), "rnn/LSTMCell/W_2": (4, 16)}
+BIAS = {"rnn/LSTMCell/B": (16,)}
+
+
+def test_rows_without_a_graph():
+    given = artefact(SHARDS | BIAS)
+    whole = with_rows_joined(given)
+    assert whole.tensors.specs["rnn/LSTMCell/W_0"].shape == (13, 16)
+    assert sorted(whole.tensors) == ["rnn/LSTMCell/B", "rnn/LSTMCell/W_0"]
+    expected = np.concatenate([given.tensors[name] for name in SHARDS])
+    assert np.array_equal(whole.tensors["rnn/LSTMCell/W_0"], expected)
+    (layer,) = recognise(given).layers
+    assert (layer.input_size, layer.hidden_size) == (9, 4)
+    assert np.array_equal(whole.tensors["rnn/LSTMCell/B"], given.tensors["rnn/LSTMCell/B"])
+
+
+@pytest.mark.parametrize(
+    "shapes",
+    [
+        {"net/W_0": (5, 16), "net/W_1": (4, 16)},  # dense layers of somebody's
+        {"net/W_0": (4, 16), "net/W_1": (5, 16), "net/B": (16,)},
+        {"net/W_0": (9, 16), "net/W_1": (4, 16), "net/B": (16,)},
+        {"net/W_0": (5, 16), "net/W_1": (4, 12), "net/B": (16,)},
+        {"net/W_0": (5, 16), "net/W_2": (4, 16), "net/B": (16,)},
+        {"net/W_0": (5, 16), "net/W_1": (16,), "net/B": (16,)},
+        {"net/W/part_0": (5, 16), "net/W/part_1": (4, 16)},  # only a graph says along which axis
+    ],
+)
+def test_what_is_no_row(shapes):
+    given = artefact(shapes)
+    assert with_rows_joined(given) is given
+
+
+def joining(order=(0, 1), axis=0, op="Concat"):
+    """W_0 and W_1 read, joined, and multiplied with."""
+    net = Builder()
+    reads = [net.variable(f"rnn/LSTMCell/W_{k}", *shape) for k, shape in enumerate([(5, 16), (4, 16)])]
+    parts = [reads[k] for k in order]
+    at = net.const(axis)
+    net.add(op, "rnn/LSTMCell/W/concat", *((at, *parts) if op == "Concat" else (*parts, at)))
+    net.add("MatMul", "rnn/MatMul", "x", "rnn/LSTMCell/W/concat")
+    return net.artefact(**BIAS)
+
+
+@pytest.mark.parametrize("op", ["Concat", "ConcatV2"])
+def test_rows_that_a_graph_joins(op):
+    whole = with_rows_joined(joining(op=op))
+    assert whole.tensors.specs["rnn/LSTMCell/W_0"].shape == (9, 16)
+    assert whole.graph.nodes["rnn/LSTMCell/W/concat"].op == "Identity"
+
+
+@pytest.mark.parametrize("how", [{"order": (1, 0)}, {"axis": 1}, {"order": (0,)}, {"order": (0, 1, 1)}, {"axis": 7}])
+def test_rows_that_a_graph_joins_otherwise(how):
+    given = joining(**how)
+    assert with_rows_joined(given).tensors.specs == given.tensors.specs
+
+
+def frozen(builder, extra=None):
+    """The builder's graph as if its variables were constants."""
+    given = builder.artefact(**(extra or {}))
+    return dataclasses.replace(given, format="frozen-graph")
+
+
+def test_constants_that_are_no_weights():
+    """A first state and a row of labels, of which no note speaks; the cell's own are weights."""
+    net = Builder()
+    net.dynamic_rnn("rnn/lstm_cell", net.add("Placeholder", "x"), (3, 4))
+    zeros = np.zeros((2, 4), np.float32)
+    net.const(zeros, "zeros")
+    recognised = recognise(frozen(net, {"zeros": zeros.shape}))
+    assert [type(layer) for layer in recognised.layers] == [LSTM]
+    assert not recognised.notes
+
+
+def test_a_frozen_graph_without_an_lstm():
+    net = Builder()
+    net.dense("dense", net.add("Placeholder", "x"), (3, 4))
+    with pytest.raises(RecognitionError, match="no LSTM"):
+        recognise(frozen(net))

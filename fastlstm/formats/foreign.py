@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
-from fastlstm.formats.source import is_file, read_start
+from fastlstm.formats.source import read_start
 
 
 class Foreign(NamedTuple):
@@ -21,11 +21,6 @@ def _is_tflite(path: Path) -> bool:
     return read_start(path, 8)[4:] == b"TFL3"  # a FlatBuffer's identifier
 
 
-def _is_graph(path: Path) -> bool:
-    return path.suffix in (".pb", ".pbtxt") and is_file(path)
-
-
 FOREIGN: tuple[Foreign, ...] = (
     Foreign("a TensorFlow Lite model", "pass the model that it was converted from", _is_tflite),
-    Foreign("a TensorFlow graph", "pass the checkpoint that it was frozen from", _is_graph),
 )

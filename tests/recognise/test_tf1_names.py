@@ -137,7 +137,7 @@ def test_an_unknown_name_has_to_be_confirmed():
         (cell("rnn/lstm_cell", 0, 5), "none are left for an input"),
         (cell("rnn/lstm_cell", 3, 5) | {"rnn/lstm_cell/w_i_diag": (5,)}, "not all are there"),
         (cell("rnn/lstm_cell", 3, 5) | {"rnn/lstm_cell/projection/kernel": (4, 4)}, r"expected \(5, P\)"),
-        (cell("RNN/LSTMCell", 3, 5, ("W_0", "B")) | {"RNN/LSTMCell/W_1": (8, 20)}, "num_unit_shards"),
+        (cell("RNN/LSTMCell", 3, 5, ("W_0", "B")) | {"RNN/LSTMCell/W_1": (6, 20)}, "num_unit_shards"),
         (cell("rnn/lstm_cell", 3, 5) | {"rnn/lstm_cell/input/gamma": (5,)}, "more than an LSTM cell's variables"),
         (cell("lstm", 3, 5) | {"lstm/recurrent_kernel": (5, 20)}, "a Keras LSTM's weights"),
         ({"net/w": (8, 20)}, r"matrices with 4 u columns but without a bias of 4 u elements: net/w \(8, 20\)"),

@@ -1,0 +1,94 @@
+"""The files that are damaged: for each row of `FORMATS`, some that genuine writers wrote. A new row needs a sample.
+
+`python -m tests.fuzz` and test_fuzz.py take them from here.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from tests.fuzz import rebuild
+
+DATA = Path(__file__).parents[1] / "data"
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One artefact.
+
+    folder   below tests/data
+    opened   what is given to `open_artefact`, in that folder; "" is the folder itself
+    damaged  the files to damage, in turn
+    others   files that have to be there as well
+    checked  of the damaged ones, those that have checksums: no change of theirs may be read as something else
+    rebuilds ways to damage what lies behind the checksums or the lengths
+    options  for `recognise`
+    is_model whether there is a model in it, or tensors alone
+    share    of the format's flips, beside its other samples
+    """
+
+    folder: str
+    opened: str
+    damaged: tuple[str, ...]
+    others: tuple[str, ...] = ()
+    checked: tuple[str, ...] = ()
+    rebuilds: tuple[rebuild.Rebuild, ...] = ()
+    options: dict[str, object] = field(default_factory=dict)
+    is_model: bool = True
+    share: float = 1.0
+
+    def files(self) -> dict[str, bytes]:
+        return {name: (DATA / self.folder / name).read_bytes() for name in (*self.damaged, *self.others)}
+
+
+def single(folder: str, name: str, *rebuilds: rebuild.Rebuild, checked: bool = False, **more: object) -> Sample:
+    """A sample of one file."""
+    return Sample(folder, name, (name,), checked=(name,) * checked, rebuilds=rebuilds, **more)  # type: ignore[arg-type]
+
+
+INDEX, SHARD = "model.index", "model.data-00000-of-00001"
+
+SAMPLES: dict[str, tuple[Sample, ...]] = {
+    "checkpoint": (
+        Sample(
+            "fuzz/checkpoint",
+            "model",
+            (INDEX, SHARD),
+            checked=(INDEX, SHARD),
+            rebuilds=(
+                rebuild.table_bytes(INDEX),
+                rebuild.table_entries(INDEX),
+                rebuild.table_entries(INDEX),
+                rebuild.bundle_data(INDEX, SHARD),
+            ),
+            options={"overrides": {"activation": "tanh"}},
+            share=2,
+        ),
+        Sample(
+            "fuzz/checkpoint",
+            "model",
+            ("model.meta",),
+            others=(INDEX, SHARD),
+            rebuilds=(rebuild.protobuf("model.meta"),),
+        ),
+        Sample(
+            "fuzz/checkpoint",
+            "",
+            ("checkpoint",),
+            others=(INDEX, SHARD),
+            rebuilds=(rebuild.state_file("checkpoint", "model"),),
+            share=0.5,
+        ),
+    ),
+    "keras": (single("fuzz/keras", "model.keras", rebuild.zip_members("model.keras"), checked=True),),
+    "keras-h5": (
+        single("fuzz/keras-h5", "keras3.h5"),
+        single("fuzz/keras-h5", "tf_keras.h5"),
+        single("fuzz/keras-h5", "model.weights.h5", options={"overrides": {"recurrent_activation": "sigmoid"}}),
+    ),
+    "safetensors": (
+        single("fuzz/safetensors", "saved.safetensors", rebuild.safetensors("saved.safetensors"), checked=True),
+        single("fuzz/safetensors", "other.safetensors", is_model=False, share=0.3),
+    ),
+}

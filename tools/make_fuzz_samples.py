@@ -1,6 +1,6 @@
 """The smallest files that genuine writers make, for tests/fuzz to damage: an LSTM of two units, one input.
 
-    python tools/make_fuzz_samples.py tf1      # under TensorFlow 1.15.5: checkpoints V2 and V1 with their graph
+    python tools/make_fuzz_samples.py tf1      # under TensorFlow 1.15.5: checkpoints V2 and V1
     python tools/make_fuzz_samples.py keras    # under TensorFlow 2.21 with tf_keras: HDF5, .keras; safetensors
 
 A small file makes 10,000 readings of it, and one of each of its lengths, a matter of seconds.
@@ -29,8 +29,31 @@ def tf1():
                 variable.load(rng.normal(0, 0.4, variable.shape.as_list()), session)
             prefix = saver.save(session, os.path.join(folder, "model"), write_meta_graph=False)
             tf.train.export_meta_graph(
-                prefix + ".meta", as_text=False, clear_devices=True, clear_extraneous_savers=True, strip_default_attrs=True
+                prefix + ".meta",
+                as_text=False,
+                clear_devices=True,
+                clear_extraneous_savers=True,
+                strip_default_attrs=True,
             )
+
+    folder = fresh_folder("fuzz", "checkpoint-split")  # slices in two shards, strings, a scalar
+    with tf.Graph().as_default(), tf.Session() as session:
+        rng = rng_for("split")
+        names = ["w", "w", "text", "step", "half"]
+        tensors = [
+            rng.normal(size=(2, 3)).astype("f4"),
+            rng.normal(size=(1, 3)).astype("f4"),
+            np.array([b"a", b"bcd"]),
+            np.int64(7),
+            np.ones(2, "f2"),
+        ]
+        slices = ["3 3 0,2:-", "3 3 2,1:-", "", "", ""]
+        parts = [os.path.join(folder, "part%d" % part) for part in range(2)]
+        for part, chosen in zip(parts, ([0, 2], [1, 3, 4])):
+            pick = [[values[k] for k in chosen] for values in (names, slices, tensors)]
+            session.run(tf.raw_ops.SaveV2(prefix=part, tensor_names=pick[0], shape_and_slices=pick[1], tensors=pick[2]))
+        prefix = os.path.join(folder, "model")
+        session.run(tf.raw_ops.MergeV2Checkpoints(checkpoint_prefixes=parts, destination_prefix=prefix))
 
 
 def keras():
@@ -39,7 +62,9 @@ def keras():
 
     h5, zipped, saved = (fresh_folder("fuzz", case) for case in ("keras-h5", "keras", "safetensors"))
     for name, maker in (("tf_keras", tf_keras), ("keras3", keras)):
-        model = maker.Sequential([maker.layers.Input((None, 1)), maker.layers.LSTM(2, use_bias=False, name="r")], name="m")
+        model = maker.Sequential(
+            [maker.layers.Input((None, 1)), maker.layers.LSTM(2, use_bias=False, name="r")], name="m"
+        )
         rng = rng_for(name)
         model.set_weights([rng.normal(0, 0.4, array.shape) for array in model.get_weights()])
         model.save(os.path.join(h5, name + ".h5"))
@@ -47,8 +72,9 @@ def keras():
             model.save(os.path.join(zipped, "model.keras"))
             model.save_weights(os.path.join(h5, "model.weights.h5"))
 
-    import fastlstm
     from safetensors.numpy import save_file
+
+    import fastlstm
 
     loaded = fastlstm.load(os.path.join(h5, "keras3.h5"), device="numpy")
     fastlstm.save(loaded, os.path.join(saved, "saved.safetensors"))

@@ -72,6 +72,8 @@ class Report:
         for finding in findings:
             if finding.how not in get_args(How):
                 raise FormatError(f"{where}: a finding is {finding.how!r}; expected one of {', '.join(get_args(How))}")
+            if not all(isinstance(part, str) for part in (finding.layer, finding.what, finding.source)):
+                raise FormatError(f"{where}: {finding} has a part that is no text; save the model again")
         return cls(findings, notes)
 
 

@@ -1,4 +1,4 @@
-"""python -m tests.fuzz [FORMAT ...] [--flips N] [--seed S]: damaged files outside of pytest; --case NAME reads one again.
+"""python -m tests.fuzz [FORMAT ...] [--flips N] [--seed S]: damaged files outside of pytest.
 
 --case takes a name from a failure and one FORMAT, reads that file in this process and shows what comes of it; --keep
 FOLDER leaves the damaged files there.
@@ -31,7 +31,9 @@ def main() -> int:
     if given.case:
         return replay(formats[0], given)
     with ThreadPoolExecutor(given.jobs) as pool:
-        results = dict(zip(formats, pool.map(lambda name: runner.run(name, given.flips, given.seed), formats), strict=True))
+        results = dict(
+            zip(formats, pool.map(lambda name: runner.run(name, given.flips, given.seed), formats), strict=True)
+        )
     print(*runner.table(results), sep="\n")
     for name, outcome in results.items():
         print(*(f"{name}: {failure}" for failure in outcome.failures), sep="\n")

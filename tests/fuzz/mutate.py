@@ -42,7 +42,11 @@ def fill(data: bytes, dice: random.Random) -> bytes:
     """A run of 00, ff, 80 (a varint without end) or noise."""
     start, end = _piece(data, dice)
     kind = dice.randrange(4)
-    return data[:start] + (dice.randbytes(end - start) if kind == 3 else b"\0\xff\x80"[kind : kind + 1] * (end - start)) + data[end:]
+    return (
+        data[:start]
+        + (dice.randbytes(end - start) if kind == 3 else b"\0\xff\x80"[kind : kind + 1] * (end - start))
+        + data[end:]
+    )
 
 
 def duplicate(data: bytes, dice: random.Random) -> bytes:

@@ -84,7 +84,11 @@ def change_tree(data: bytes, dice: random.Random) -> bytes:
     number, kind, contents = fields[at]
     if kind == 2 and len(contents) > 1 and dice.random() < 0.85:
         inner = parse(contents)
-        fields[at] = (number, kind, change_tree(contents, dice) if inner and dice.random() < 0.9 else change(contents, dice))
+        fields[at] = (
+            number,
+            kind,
+            change_tree(contents, dice) if inner and dice.random() < 0.9 else change(contents, dice),
+        )
         return build(fields)
     action = dice.randrange(8)
     if action == 0:

@@ -12,6 +12,7 @@ import struct
 import zipfile
 import zlib
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from typing import Any
 
 from tests.formats.bundle_writer import masked, table, varint
@@ -162,7 +163,9 @@ def change_json(text: bytes | str, dice: random.Random) -> bytes:
     pending = [value]
     while pending:
         each = pending.pop()
-        children = list(each.items()) if isinstance(each, dict) else list(enumerate(each)) if isinstance(each, list) else []
+        children = (
+            list(each.items()) if isinstance(each, dict) else list(enumerate(each)) if isinstance(each, list) else []
+        )
         for key, child in children:
             places.append((each, key))
             if isinstance(child, (dict, list)) and not (isinstance(child, list) and len(child) > 100):
@@ -220,7 +223,9 @@ def zipped(members: list[tuple[str, bytes]], method: int = zipfile.ZIP_STORED) -
         raw = title.encode("utf-8", "surrogatepass")
         packer = zlib.compressobj(6, zlib.DEFLATED, -15)
         stored = packer.compress(content) + packer.flush() if method else content
-        head = struct.pack("<HHHHHIIIH", 20, 0x800, method, 0, 33, zlib.crc32(content), len(stored), len(content), len(raw))
+        head = struct.pack(
+            "<HHHHHIIIH", 20, 0x800, method, 0, 33, zlib.crc32(content), len(stored), len(content), len(raw)
+        )
         central += b"PK\1\2\x14\0" + head + struct.pack("<HHHHII", 0, 0, 0, 0, 0, len(result)) + raw
         result += b"PK\3\4" + head + b"\0\0" + raw + stored
     end = struct.pack("<HHHHIIH", 0, 0, len(members), len(members), len(central), len(result), 0)
@@ -243,10 +248,8 @@ def safetensors(name: str) -> Rebuild:
         text = json.dumps(header, separators=(",", ":")).encode()
         if action == 2:
             text = change_json(text, dice)
-        try:
-            text = _checked(json.loads(text), body)
-        except (ValueError, TypeError, KeyError, AttributeError, RecursionError, OverflowError):
-            pass  # what is left of the header has no place for checksums
+        with suppress(ValueError, TypeError, KeyError, AttributeError, RecursionError, OverflowError):
+            text = _checked(json.loads(text), body)  # unless what is left of the header has no place for checksums
         return {name: len(text).to_bytes(8, "little") + text + body}
 
     return rebuild

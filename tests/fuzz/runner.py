@@ -92,4 +92,7 @@ def table(results: dict[str, Outcome]) -> list[str]:
         total.peak_mb = max(total.peak_mb, outcome.peak_mb)
     rows = [COLUMNS, *(outcome.row(name) for name, outcome in results.items()), total.row("all")]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    return ["  ".join(cell.rjust(w) if k else cell.ljust(w) for k, (cell, w) in enumerate(zip(row, widths, strict=True))) for row in rows]
+    return [
+        "  ".join(cell.rjust(w) if k else cell.ljust(w) for k, (cell, w) in enumerate(zip(row, widths, strict=True)))
+        for row in rows
+    ]

@@ -25,6 +25,7 @@ class Sample:
     rebuilds ways to damage what lies behind the checksums or the lengths
     options  for `recognise`
     is_model whether there is a model in it, or tensors alone
+    hdf5     whether libhdf5 reads it
     share    of the format's flips, beside its other samples
     """
 
@@ -36,6 +37,7 @@ class Sample:
     rebuilds: tuple[rebuild.Rebuild, ...] = ()
     options: dict[str, object] = field(default_factory=dict)
     is_model: bool = True
+    hdf5: bool = False
     share: float = 1.0
 
     def files(self) -> dict[str, bytes]:
@@ -48,6 +50,7 @@ def single(folder: str, name: str, *rebuilds: rebuild.Rebuild, checked: bool = F
 
 
 INDEX, SHARD = "model.index", "model.data-00000-of-00001"
+SHARDS = ("model.data-00000-of-00002", "model.data-00001-of-00002")
 
 SAMPLES: dict[str, tuple[Sample, ...]] = {
     "checkpoint": (
@@ -80,12 +83,22 @@ SAMPLES: dict[str, tuple[Sample, ...]] = {
             rebuilds=(rebuild.state_file("checkpoint", "model"),),
             share=0.5,
         ),
+        Sample(
+            "fuzz/checkpoint-split",
+            "model",
+            (INDEX, *SHARDS),
+            checked=(INDEX, *SHARDS),
+            rebuilds=(rebuild.table_bytes(INDEX), rebuild.table_entries(INDEX)),
+            is_model=False,
+        ),
     ),
-    "keras": (single("fuzz/keras", "model.keras", rebuild.zip_members("model.keras"), checked=True),),
+    "keras": (single("fuzz/keras", "model.keras", rebuild.zip_members("model.keras"), checked=True, hdf5=True),),
     "keras-h5": (
-        single("fuzz/keras-h5", "keras3.h5"),
-        single("fuzz/keras-h5", "tf_keras.h5"),
-        single("fuzz/keras-h5", "model.weights.h5", options={"overrides": {"recurrent_activation": "sigmoid"}}),
+        single("fuzz/keras-h5", "keras3.h5", hdf5=True),
+        single("fuzz/keras-h5", "tf_keras.h5", hdf5=True),
+        single(
+            "fuzz/keras-h5", "model.weights.h5", options={"overrides": {"recurrent_activation": "sigmoid"}}, hdf5=True
+        ),
     ),
     "safetensors": (
         single("fuzz/safetensors", "saved.safetensors", rebuild.safetensors("saved.safetensors"), checked=True),

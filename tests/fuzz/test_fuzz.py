@@ -45,5 +45,5 @@ def test_damaged_files(outcomes, name):
     outcome = outcomes[name].result()
     assert not outcome.failures, f"{len(outcome.failures)} failures, the first: {outcome.failures[0]}"
     assert outcome.counts["truncated"] > 100
-    assert outcome.counts["flipped"] > 0.98 * flips_wanted()
+    assert outcome.counts["flipped"] >= flips_wanted() - 5  # rounding of shares
     assert outcome.counts["refused"] > outcome.counts["truncated"] // 2

@@ -48,8 +48,8 @@ def tf1():
             np.ones(2, "f2"),
         ]
         slices = ["3 3 0,2:-", "3 3 2,1:-", "", "", ""]
-        parts = [os.path.join(folder, "part%d" % part) for part in range(2)]
-        for part, chosen in zip(parts, ([0, 2], [1, 3, 4])):
+        parts = [os.path.join(folder, name) for name in ("part0", "part1")]
+        for part, chosen in ((parts[0], [0, 2]), (parts[1], [1, 3, 4])):
             pick = [[values[k] for k in chosen] for values in (names, slices, tensors)]
             session.run(tf.raw_ops.SaveV2(prefix=part, tensor_names=pick[0], shape_and_slices=pick[1], tensors=pick[2]))
         prefix = os.path.join(folder, "model")

@@ -52,7 +52,7 @@ def single(folder: str, name: str, *rebuilds: rebuild.Rebuild, checked: bool = F
 INDEX, SHARD = "model.index", "model.data-00000-of-00001"
 SHARDS = ("model.data-00000-of-00002", "model.data-00001-of-00002")
 
-SAMPLES: dict[str, tuple[Sample, ...]] = {
+SAMPLES: dict[str, tuple[Sample, ...]] = {  # by the name of a row of FORMATS, with what kind of such a file it is
     "checkpoint": (
         Sample(
             "fuzz/checkpoint",
@@ -66,22 +66,6 @@ SAMPLES: dict[str, tuple[Sample, ...]] = {
                 rebuild.bundle_data(INDEX, SHARD),
             ),
             options={"overrides": {"activation": "tanh"}},
-            share=2,
-        ),
-        Sample(
-            "fuzz/checkpoint",
-            "model",
-            ("model.meta",),
-            others=(INDEX, SHARD),
-            rebuilds=(rebuild.protobuf("model.meta"),),
-        ),
-        Sample(
-            "fuzz/checkpoint",
-            "",
-            ("checkpoint",),
-            others=(INDEX, SHARD),
-            rebuilds=(rebuild.state_file("checkpoint", "model"),),
-            share=0.5,
         ),
         Sample(
             "fuzz/checkpoint-split",
@@ -91,13 +75,43 @@ SAMPLES: dict[str, tuple[Sample, ...]] = {
             rebuilds=(rebuild.table_bytes(INDEX), rebuild.table_entries(INDEX)),
             is_model=False,
         ),
+        Sample(
+            "fuzz/checkpoint",
+            "",
+            ("checkpoint",),
+            others=(INDEX, SHARD),
+            rebuilds=(rebuild.state_file("checkpoint", "model"),),
+            share=0.2,
+        ),
+    ),
+    "checkpoint V1": (
+        single(
+            "fuzz/checkpoint-v1",
+            "model",
+            rebuild.table_bytes("model"),
+            rebuild.table_entries("model"),
+            rebuild.table_entries("model"),
+            checked=True,
+        ),
+    ),
+    "checkpoint .meta": (
+        Sample(
+            "fuzz/checkpoint",
+            "model",
+            ("model.meta",),
+            others=(INDEX, SHARD),
+            rebuilds=(rebuild.protobuf("model.meta"),),
+        ),
     ),
     "keras": (single("fuzz/keras", "model.keras", rebuild.zip_members("model.keras"), checked=True, hdf5=True),),
     "keras-h5": (
         single("fuzz/keras-h5", "keras3.h5", hdf5=True),
         single("fuzz/keras-h5", "tf_keras.h5", hdf5=True),
         single(
-            "fuzz/keras-h5", "model.weights.h5", options={"overrides": {"recurrent_activation": "sigmoid"}}, hdf5=True
+            "fuzz/keras-h5",
+            "model.weights.h5",
+            options={"overrides": {"recurrent_activation": "sigmoid"}},
+            hdf5=True,
         ),
     ),
     "safetensors": (
@@ -105,3 +119,8 @@ SAMPLES: dict[str, tuple[Sample, ...]] = {
         single("fuzz/safetensors", "other.safetensors", is_model=False, share=0.3),
     ),
 }
+
+
+def format_of(name: str) -> str:
+    """The row of `FORMATS` that a key of `SAMPLES` stands for: "checkpoint V1" for "checkpoint"."""
+    return name.split()[0]

@@ -13,14 +13,16 @@ import pytest
 
 from fastlstm.formats import FORMATS
 from tests.fuzz.runner import flips_wanted, run
-from tests.fuzz.samples import DATA, SAMPLES
+from tests.fuzz.samples import DATA, SAMPLES, format_of
 
 NAMES = [row.name for row in FORMATS]
 
 
 def test_every_format_has_samples():
-    assert {name for name in NAMES if not SAMPLES.get(name)} == set(), "add a sample to tests/fuzz/samples.py"
-    assert set(SAMPLES) == set(NAMES)
+    sampled = {format_of(name) for name in SAMPLES}
+    assert set(NAMES) - sampled == set(), "add samples of these to tests/fuzz/samples.py"
+    assert sampled == set(NAMES)
+    assert all(SAMPLES.values())
 
 
 @pytest.mark.parametrize("name", SAMPLES)
@@ -36,11 +38,11 @@ def outcomes():
     """All workers, as many at a time as there are processors."""
     seed = int(os.environ.get("FASTLSTM_FUZZ_SEED", "0"))
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        yield {name: pool.submit(run, name, flips_wanted(), seed) for name in NAMES if SAMPLES.get(name)}
+        yield {name: pool.submit(run, name, flips_wanted(), seed) for name in SAMPLES}
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="memory and time are measured as Linux does")
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", SAMPLES)
 def test_damaged_files(outcomes, name):
     outcome = outcomes[name].result()
     assert not outcome.failures, f"{len(outcome.failures)} failures, the first: {outcome.failures[0]}"

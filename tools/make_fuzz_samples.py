@@ -28,13 +28,29 @@ def tf1():
             for variable in tf.global_variables():
                 variable.load(rng.normal(0, 0.4, variable.shape.as_list()), session)
             prefix = saver.save(session, os.path.join(folder, "model"), write_meta_graph=False)
-            tf.train.export_meta_graph(
-                prefix + ".meta",
-                as_text=False,
-                clear_devices=True,
-                clear_extraneous_savers=True,
-                strip_default_attrs=True,
-            )
+            if version == 2:
+                tf.train.export_meta_graph(
+                    prefix + ".meta",
+                    as_text=False,
+                    clear_devices=True,
+                    clear_extraneous_savers=True,
+                    strip_default_attrs=True,
+                )
+
+    folder = fresh_folder("fuzz", "saved-model-tf1")
+    os.rmdir(folder)
+    with tf.Graph().as_default(), tf.Session() as session:
+        x = tf.placeholder(tf.float32, [None, 1], "x")
+        outputs, _ = tf.nn.static_rnn(tf.nn.rnn_cell.BasicLSTMCell(2), [x], dtype=tf.float32)
+        rng = rng_for("saved-model-tf1")
+        for variable in tf.global_variables():
+            variable.load(rng.normal(0, 0.4, variable.shape.as_list()), session)
+        builder = tf.saved_model.Builder(folder)
+        signature = tf.saved_model.predict_signature_def({"x": x}, {"y": outputs[-1]})
+        builder.add_meta_graph_and_variables(
+            session, ["serve"], {"serving_default": signature}, clear_devices=True, strip_default_attrs=True
+        )
+        builder.save()
 
     folder = fresh_folder("fuzz", "checkpoint-split")  # slices in two shards, strings, a scalar
     with tf.Graph().as_default(), tf.Session() as session:
@@ -71,6 +87,14 @@ def keras():
         if name == "keras3":
             model.save(os.path.join(zipped, "model.keras"))
             model.save_weights(os.path.join(h5, "model.weights.h5"))
+
+        else:
+            folder = fresh_folder("fuzz", "checkpoint-objects")
+            model.save_weights(os.path.join(folder, "model"))
+
+    exported = fresh_folder("fuzz", "saved-model")
+    model.export(exported)
+    os.remove(os.path.join(exported, "fingerprint.pb"))
 
     from safetensors.numpy import save_file
 

@@ -44,9 +44,9 @@ def replay(name: str, given: argparse.Namespace) -> int:
     from tests.fuzz.worker import cases, read
 
     folder = given.keep or Path(mkdtemp())
-    folder.mkdir(parents=True, exist_ok=True)
     case = next(case for case in cases(name, given.flips, given.seed) if case.name == given.case)
     for file, data in {**case.sample.files(), **case.make()}.items():
+        (folder / file).parent.mkdir(parents=True, exist_ok=True)
         (folder / file).write_bytes(data)
     print(f"{folder / case.sample.opened}:", flush=True)
     try:

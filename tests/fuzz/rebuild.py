@@ -22,6 +22,7 @@ from tests.fuzz.protobuf_tree import build, change_tree, parse
 Files = Mapping[str, bytes]
 Rebuild = Callable[[Files, random.Random], dict[str, bytes]]
 
+OBJECTS = b"_CHECKPOINTABLE_OBJECT_GRAPH"
 JUNK: tuple[Any, ...] = (
     None,
     True,
@@ -138,6 +139,30 @@ def bundle_data(index: str, shard: str) -> Rebuild:
             fixed = [(n, kind, masked(piece) if n == 6 and kind == 5 else contents) for n, kind, contents in fields]
             entries[at] = (key, build(fixed))
         return {shard: data, index: table(entries)}
+
+    return rebuild
+
+
+def object_graph(index: str, shard: str) -> Rebuild:
+    """The graph of objects of a bundle with one shard, a string tensor; its checksums and its entry are made anew."""
+
+    def rebuild(files: Files, dice: random.Random) -> dict[str, bytes]:
+        offset, size = read_blocks(files[index])[0]
+        entries = dict(_entries(files[index][offset : offset + size]))
+        fields = parse(entries[OBJECTS]) or []
+        place = {number: _number(contents, 0)[0] for number, kind, contents in fields if kind == 0}
+        stored = files[shard][place.get(4, 0) :][: place[5]]
+        _, at = _number(stored, 0)
+        text = change_tree(stored[at + 4 :], dice)
+        for _ in range(dice.choice((0, 0, 1, 5))):
+            text = change_tree(text, dice)
+        word = struct.pack("<I", len(text))
+        new = varint(len(text)) + masked(word) + text
+        numbers = {4: varint(len(files[shard])), 5: varint(len(new)), 6: masked(word + masked(word) + text)}
+        kept = [field for field in fields if field[0] not in numbers]
+        kept += [(number, 5 if number == 6 else 0, contents) for number, contents in numbers.items()]
+        entries[OBJECTS] = build(kept)
+        return {shard: files[shard] + new, index: table(sorted(entries.items()))}
 
     return rebuild
 
@@ -305,6 +330,7 @@ def state_file(name: str, prefix: str) -> Rebuild:
 __all__ = [
     "bundle_data",
     "json_file",
+    "object_graph",
     "protobuf",
     "safetensors",
     "state_file",

@@ -52,6 +52,8 @@ def single(folder: str, name: str, *rebuilds: rebuild.Rebuild, checked: bool = F
 INDEX, SHARD = "model.index", "model.data-00000-of-00001"
 SHARDS = ("model.data-00000-of-00002", "model.data-00001-of-00002")
 
+VARIABLES = "variables/variables"
+
 SAMPLES: dict[str, tuple[Sample, ...]] = {  # by the name of a row of FORMATS, with what kind of such a file it is
     "checkpoint": (
         Sample(
@@ -101,6 +103,39 @@ SAMPLES: dict[str, tuple[Sample, ...]] = {  # by the name of a row of FORMATS, w
             ("model.meta",),
             others=(INDEX, SHARD),
             rebuilds=(rebuild.protobuf("model.meta"),),
+        ),
+    ),
+    "checkpoint objects": (
+        Sample(
+            "fuzz/checkpoint-objects",
+            "model",
+            (INDEX, SHARD),
+            checked=(INDEX, SHARD),
+            rebuilds=(
+                rebuild.object_graph(INDEX, SHARD),
+                rebuild.object_graph(INDEX, SHARD),
+                rebuild.table_entries(INDEX),
+            ),
+        ),
+    ),
+    "saved-model": (
+        Sample(
+            "fuzz/saved-model",
+            "",
+            ("saved_model.pb",),
+            others=(f"{VARIABLES}.index", f"{VARIABLES}.data-00000-of-00001"),
+            rebuilds=(
+                rebuild.protobuf("saved_model.pb"),
+                rebuild.protobuf("saved_model.pb"),
+                rebuild.object_graph(f"{VARIABLES}.index", f"{VARIABLES}.data-00000-of-00001"),
+            ),
+        ),
+        Sample(
+            "fuzz/saved-model-tf1",
+            "",
+            ("saved_model.pb",),
+            others=(f"{VARIABLES}.index", f"{VARIABLES}.data-00000-of-00001"),
+            rebuilds=(rebuild.protobuf("saved_model.pb"),),
         ),
     ),
     "keras": (single("fuzz/keras", "model.keras", rebuild.zip_members("model.keras"), checked=True, hdf5=True),),

@@ -16,6 +16,7 @@ import mmap
 import os
 import random
 import resource
+import shutil
 import signal
 import sys
 import tempfile
@@ -185,6 +186,7 @@ class Run:
     """One sample's folder, and what came out of the cases."""
 
     def __init__(self, folder: Path) -> None:
+        folder.mkdir()
         self.folder = folder
         self.sample: Sample | None = None
         self.good = ""
@@ -197,9 +199,9 @@ class Run:
         """The undamaged files, read twice, so that what is imported or cached by the first reading is there."""
         self.sample = sample
         self.files = sample.files()
-        for path in self.folder.iterdir():
-            path.unlink()
+        shutil.rmtree(self.folder)
         for name, data in self.files.items():
+            (self.folder / name).parent.mkdir(parents=True, exist_ok=True)
             (self.folder / name).write_bytes(data)
         self.path = self.folder / sample.opened if sample.opened else self.folder
         resource.setrlimit(resource.RLIMIT_AS, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
@@ -276,7 +278,7 @@ def main(name: str, flips: str, seed: str, progress: str, after: str = "") -> No
     memory_folder = SHARED_MEMORY if SHARED_MEMORY.is_dir() else None
     with open(progress, "r+b") as file, tempfile.TemporaryDirectory(dir=memory_folder) as folder:
         note = mmap.mmap(file.fileno(), 4096)
-        run = Run(Path(folder))
+        run = Run(Path(folder) / "sample")
         skipping = bool(after)
         for case in cases(name, int(flips), int(seed)):
             if skipping:

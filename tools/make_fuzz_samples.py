@@ -87,6 +87,10 @@ def keras():
         if name == "keras3":
             model.save(os.path.join(zipped, "model.keras"))
             model.save_weights(os.path.join(h5, "model.weights.h5"))
+            keras.saving.save_model(model, fresh_folder("fuzz", "keras-folder"), zipped=False)
+            model.save_weights(
+                os.path.join(fresh_folder("fuzz", "keras-shards"), "m.weights.json"), max_shard_size=1e-6
+            )
 
         else:
             folder = fresh_folder("fuzz", "checkpoint-objects")

@@ -149,6 +149,25 @@ SAMPLES: dict[str, tuple[Sample, ...]] = {  # by the name of a row of FORMATS, w
             hdf5=True,
         ),
     ),
+    "keras-folder": (
+        Sample(
+            "fuzz/keras-folder",
+            "",
+            ("config.json", "metadata.json", "model.weights.h5"),
+            rebuilds=(rebuild.json_file("config.json"), rebuild.json_file("metadata.json")),
+            hdf5=True,
+        ),
+    ),
+    "keras-shards": (
+        Sample(
+            "fuzz/keras-shards",
+            "m.weights.json",
+            ("m.weights.json", "m_00000.weights.h5"),
+            rebuilds=(rebuild.json_file("m.weights.json"),),
+            options={"overrides": {"recurrent_activation": "sigmoid"}},
+            hdf5=True,
+        ),
+    ),
     "safetensors": (
         single("fuzz/safetensors", "saved.safetensors", rebuild.safetensors("saved.safetensors"), checked=True),
         single("fuzz/safetensors", "other.safetensors", is_model=False, share=0.3),

@@ -51,6 +51,9 @@ def tf1():
             session, ["serve"], {"serving_default": signature}, clear_devices=True, strip_default_attrs=True
         )
         builder.save()
+        frozen = tf.graph_util.convert_variables_to_constants(session, session.graph_def, [outputs[-1].op.name])
+        with open(os.path.join(fresh_folder("fuzz", "frozen-graph"), "model.pb"), "wb") as file:
+            file.write(frozen.SerializeToString(deterministic=True))
 
     folder = fresh_folder("fuzz", "checkpoint-split")  # slices in two shards, strings, a scalar
     with tf.Graph().as_default(), tf.Session() as session:

@@ -138,6 +138,7 @@ SAMPLES: dict[str, tuple[Sample, ...]] = {  # by the name of a row of FORMATS, w
             rebuilds=(rebuild.protobuf("saved_model.pb"),),
         ),
     ),
+    "frozen-graph": (single("fuzz/frozen-graph", "model.pb", rebuild.protobuf("model.pb")),),
     "keras": (single("fuzz/keras", "model.keras", rebuild.zip_members("model.keras"), checked=True, hdf5=True),),
     "keras-h5": (
         single("fuzz/keras-h5", "keras3.h5", hdf5=True),

@@ -84,9 +84,10 @@ def inspect(path: PathLike, *, scope: str | None = None) -> Inspection:
     given = checked_path(path, "inspect: path")
     artefact = open_artefact(given)
     layers: Sequence[Layer] = ()
-    report, problem = Report(), None
+    report, problem, replayed = Report(), None, None
     try:
         layers, _, report = _recognise(artefact, scope, {})
+        replayed = _replay(artefact, layers)
     except (RecognitionError, WeightError) as error:
         problem = str(error)
     return Inspection(
@@ -97,14 +98,17 @@ def inspect(path: PathLike, *, scope: str | None = None) -> Inspection:
         layers=tuple(layers),
         report=report,
         problem=problem,
-        notes=artefact.notes,
+        notes=(*artefact.notes, *([replayed] if replayed else [])),
     )
 
 
-def save(model: Model, path: PathLike) -> None:
+def save(model: Model, path: PathLike, *, known_answer: bool = False) -> None:
     """Write a model as a safetensors file that needs no TensorFlow; `load` reads it back to the last bit.
 
-    path  ends in .safetensors; an existing file is replaced when the new one is complete, and kept if that fails
+    path          ends in .safetensors; an existing file is replaced when the new one is complete, and kept if that
+                  fails
+    known_answer  store an input and what the model makes of it too; `load` replays it, in float64 on NumPy, and refuses
+                  the file if the answer differs by more than 1e-9 of the values' size
     Raises WriteError, ArgumentError for another ending.
     """
     from fastlstm.model import Model
@@ -114,10 +118,12 @@ def save(model: Model, path: PathLike) -> None:
     target = checked_path(path, "save: path")
     if target.suffix != ".safetensors":
         raise ArgumentError(f"save: {str(target)!r} ends in {target.suffix!r}; expected .safetensors")
-    _write_saved(target, model.layers, np.dtype(model.dtype).name, model.report)
+    _write_saved(target, model.layers, np.dtype(model.dtype).name, model.report, known_answer)
 
 
-def extract(source: PathLike | Model, out: PathLike, *, scope: str | None = None, **overrides: Any) -> dict[str, Any]:
+def extract(
+    source: PathLike | Model, out: PathLike, *, scope: str | None = None, known_answer: bool = False, **overrides: Any
+) -> dict[str, Any]:
     """Write the kernels and biases of an LSTM as NumPy arrays, in canonical layout.
 
     source     a file, as for `load`, or a Model
@@ -126,6 +132,8 @@ def extract(source: PathLike | Model, out: PathLike, *, scope: str | None = None
                *.safetensors: what `save` writes
     scope, overrides
                as for `load`
+    known_answer
+               as for `save`, of a .safetensors
     ->         {name: array}, under the names of the .npz
 
     Gates are in the order i f g o, and the forget bias is in the bias. Raises ArgumentError for another ending of
@@ -138,6 +146,8 @@ def extract(source: PathLike | Model, out: PathLike, *, scope: str | None = None
     target = checked_path(out, "extract: out")
     if target.suffix not in {".npz", ".safetensors"}:
         raise ArgumentError(f"extract: {str(target)!r} ends in {target.suffix!r}; expected .npz or .safetensors")
+    if known_answer and target.suffix != ".safetensors":
+        raise ArgumentError(f"extract: known_answer is for a file that load reads; {str(target)!r} is no .safetensors")
     if not isinstance(source, Model):
         layers, dtype, report = _read_model(
             checked_path(source, "extract: source", " or a fastlstm.Model"), scope, overrides
@@ -152,7 +162,7 @@ def extract(source: PathLike | Model, out: PathLike, *, scope: str | None = None
     names = plain_names(layers)
     arrays = {f"{name}/{k}": a for name, layer in zip(names, layers, strict=True) for k, a in layer.arrays().items()}
     if target.suffix == ".safetensors":
-        _write_saved(target, layers, dtype, report)
+        _write_saved(target, layers, dtype, report, known_answer)
     else:
         described = describe(layers, dtype, report)
         for name, entry in zip(names, described["layers"], strict=True):
@@ -191,7 +201,24 @@ def _shown(value: object) -> str:
 def _read_model(path: Path, scope: str | None, overrides: dict[str, Any]) -> tuple[Sequence[Layer], str, Report]:
     from fastlstm.formats import open_artefact
 
-    return _recognise(open_artefact(path), scope, overrides)
+    artefact = open_artefact(path)
+    found = _recognise(artefact, scope, overrides)
+    if not overrides:  # which change the answer
+        _replay(artefact, found[0])
+    return found
+
+
+def _replay(artefact: Artefact, layers: Sequence[Layer]) -> str | None:
+    """Compare the answer in a file by `save` with what the layers make of its input; what to say of it.
+
+    Raises FormatError where they differ.
+    """
+    from fastlstm.known_answer import PREFIX, check_known_answer
+
+    if artefact.architecture is None or not any(name.startswith(PREFIX) for name in artefact.tensors):
+        return None
+    largest = check_known_answer(layers, artefact.tensors, str(artefact.path))
+    return f"the known answer that is stored was replayed: the largest difference is {largest:.1g}"
 
 
 def _recognise(artefact: Artefact, scope: str | None, overrides: dict[str, Any]) -> tuple[Sequence[Layer], str, Report]:
@@ -209,11 +236,14 @@ def _recognise(artefact: Artefact, scope: str | None, overrides: dict[str, Any])
     return found.layers, dtype, Report(found.findings, [*artefact.notes, *found.notes])
 
 
-def _write_saved(path: Path, layers: Sequence[Layer], dtype: str, report: Report) -> None:
+def _write_saved(path: Path, layers: Sequence[Layer], dtype: str, report: Report, answer: bool) -> None:
+    from fastlstm import known_answer
     from fastlstm.formats.safetensors_file import ARCHITECTURE, write_safetensors
     from fastlstm.recognise.saved import describe
 
     arrays = {f"{k}/{name}": array for k, layer in enumerate(layers) for name, array in layer.arrays().items()}
+    if answer:
+        arrays |= known_answer.known_answer(layers)
     write_safetensors(path, arrays, {ARCHITECTURE: json.dumps(describe(layers, dtype, report))})
 
 

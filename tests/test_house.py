@@ -17,7 +17,7 @@ FLOORS = [
     ["recognise"],
     ["arguments", "state"],
     ["generation", "model", "stream"],
-    ["inspection", "loading", "terminal"],
+    ["inspection", "known_answer", "loading", "terminal"],
     ["verification"],
     ["__init__"],
     ["demo"],

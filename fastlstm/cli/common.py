@@ -9,7 +9,7 @@ from typing import Any
 #: What `load` and `extract` take by these names is not a hyper-parameter.
 _NOT_OVERRIDES = {
     *("path", "source", "out", "scope", "device", "dtype", "weights", "threads"),
-    *("python", "steps", "seed", "batch", "tolerance", "timeout"),
+    *("python", "steps", "seed", "batch", "tolerance", "timeout", "known_answer"),
 }
 
 

@@ -16,6 +16,10 @@ from fastlstm.cli import common
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     common.add_path(parser)
     parser.add_argument("-o", "--output", metavar="FILE", required=True, help="FILE.npz or FILE.safetensors")
+    parser.add_argument(
+        "--known-answer", action="store_true",
+        help="store an input and the model's answer too (FILE.safetensors); fastlstm.load replays it",
+    )  # fmt: skip
     common.add_overrides(parser)
 
 
@@ -23,7 +27,9 @@ def run(args: argparse.Namespace) -> int:
     import fastlstm
     from fastlstm.recognise.report import table
 
-    arrays = fastlstm.extract(args.path, args.output, scope=args.scope, **common.overrides(args))
+    arrays = fastlstm.extract(
+        args.path, args.output, scope=args.scope, known_answer=args.known_answer, **common.overrides(args)
+    )
     rows = [(name, str(a.shape), str(a.dtype)) for name, a in arrays.items()]
     print("\n".join([*table(("array", "shape", "dtype"), rows), "", f"{len(arrays)} arrays written to {args.output}"]))
     return 0

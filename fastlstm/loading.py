@@ -86,8 +86,8 @@ def inspect(path: PathLike, *, scope: str | None = None) -> Inspection:
     layers: Sequence[Layer] = ()
     report, problem, replayed = Report(), None, None
     try:
-        layers, _, report = _recognise(artefact, scope, {})
-        replayed = _replay(artefact, layers)
+        layers, dtype, report = _recognise(artefact, scope, {})
+        replayed = _replay(artefact, layers, dtype)
     except (RecognitionError, WeightError) as error:
         problem = str(error)
     return Inspection(
@@ -107,8 +107,8 @@ def save(model: Model, path: PathLike, *, known_answer: bool = False) -> None:
 
     path          ends in .safetensors; an existing file is replaced when the new one is complete, and kept if that
                   fails
-    known_answer  store an input and what the model makes of it too; `load` replays it, in float64 on NumPy, and refuses
-                  the file if the answer differs by more than 1e-9 of the values' size
+    known_answer  store an input and what the model makes of it too; `load` replays it, on NumPy, and refuses the file
+                  if the answer differs by more than 1e-4 of the values' size, 1e-9 in float64
     Raises WriteError, ArgumentError for another ending.
     """
     from fastlstm.model import Model
@@ -204,11 +204,11 @@ def _read_model(path: Path, scope: str | None, overrides: dict[str, Any]) -> tup
     artefact = open_artefact(path)
     found = _recognise(artefact, scope, overrides)
     if not overrides:  # which change the answer
-        _replay(artefact, found[0])
+        _replay(artefact, *found[:2])
     return found
 
 
-def _replay(artefact: Artefact, layers: Sequence[Layer]) -> str | None:
+def _replay(artefact: Artefact, layers: Sequence[Layer], dtype: str) -> str | None:
     """Compare the answer in a file by `save` with what the layers make of its input; what to say of it.
 
     Raises FormatError where they differ.
@@ -217,7 +217,7 @@ def _replay(artefact: Artefact, layers: Sequence[Layer]) -> str | None:
 
     if artefact.architecture is None or not any(name.startswith(PREFIX) for name in artefact.tensors):
         return None
-    largest = check_known_answer(layers, artefact.tensors, str(artefact.path))
+    largest = check_known_answer(layers, dtype, artefact.tensors, str(artefact.path))
     return f"the known answer that is stored was replayed: the largest difference is {largest:.1g}"
 
 

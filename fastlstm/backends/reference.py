@@ -231,5 +231,7 @@ class ReferenceSession:
 
 
 def _as(dtype: np.dtype, layer: Layer | StepMask) -> Layer | StepMask:
-    """The layer with its weights in `dtype`."""
+    """The layer with its weights in `dtype`; itself where they are."""
+    if all(a.dtype == dtype for a in layer.arrays().values()):
+        return layer
     return type(layer).from_arrays({name: a.astype(dtype) for name, a in layer.arrays().items()}, layer.config())

@@ -6,6 +6,7 @@ from tf1_graphs import Builder, recognise
 
 from fastlstm.errors import RecognitionError
 from fastlstm.layers import LSTM, Dense, Embedding, OneHot
+from fastlstm.recognise.tensorflow1.graph import Walker
 
 CELL = "rnn/basic_lstm_cell"
 STEPS = 4
@@ -262,3 +263,38 @@ def test_masks_moves_in_time_and_batch_and_rejoined_pieces_are_no_change(change)
     recognised = recognise(after_cell(change))
     assert shapes_of(recognised) == [LSTM, Dense]
     assert not recognised.notes
+
+
+def unrolled_with_lengths(steps):
+    """static_rnn(sequence_length=...): past a row's end its state is the step before's, so it comes from all of them."""
+    net = Builder()
+    xs = net.add("Unpack", "xs", net.placeholder())
+    lengths = net.add("Placeholder", "lengths")
+    state = [zeros(net, "zeros_h"), zeros(net, "zeros_c")]
+    for t in range(steps):
+        new = net.cell("rnn/lstm_cell", f"{xs}:{t}", *state, (3, 4), at=f"step_{t}")
+        past = net.add("GreaterEqual", f"past_{t}", net.const(t), lengths)
+        state = [
+            net.add("Identity", f"state_{t}_{k}", net.add("Select", f"select_{t}_{k}", past, old, now))
+            for k, (old, now) in enumerate(zip(state, new, strict=True))
+        ]
+    return net.artefact()
+
+
+def test_the_work_grows_with_the_steps_and_not_with_their_square(monkeypatch):
+    work = 0
+    carried = Walker.carried
+
+    def counted(self, *args):
+        nonlocal work
+        work += 1
+        return carried(self, *args)
+
+    monkeypatch.setattr(Walker, "carried", counted)
+    counts = []
+    for steps in (80, 160):  # some walks go 32 nodes back, wherever they begin
+        work = 0
+        recognised = recognise(unrolled_with_lengths(steps))
+        assert [type(layer) for layer in recognised.layers] == [LSTM]
+        counts.append(work / steps)
+    assert counts[1] < 1.1 * counts[0], counts

@@ -19,6 +19,7 @@ _GATHERS = frozenset({"Gather", "GatherV2", "ResourceGather"})
 _CONCATS = frozenset({"ConcatV2", "Concat"})
 _LANDMARKS = _GATHERS | ADDS | _CONCATS | set(ACTIVATIONS) | {"OneHot", "MatMul", "Softmax"}
 _CHOOSES = frozenset({"ArgMax", "Multinomial", "TopK", "TopKV2"})  # the next id of what a model has generated
+_FAR = 64  # nodes in a row that only move a value
 _DEEP = 40  # additions and activations in a row, far more than a layer has
 
 
@@ -78,6 +79,7 @@ class Landmarks:
         self._busy: set[Output] = set()  # landmarks that are being looked at, each to tell the one before
         self._cuts = 0  # how often a walk ended because it came back to one of these
         self._marks: dict[Output, list[Mark]] = {}
+        self._walks = {False: self._marks, True: dict[Output, list[Mark]]()}  # by side_by_side
 
     def marks(self, start: Output) -> list[Mark]:
         """The landmarks that `start` comes from, each once."""
@@ -92,13 +94,24 @@ class Landmarks:
     def walk_back(self, start: Output, around: Output | None = None, side_by_side: bool = False) -> list[Mark]:
         """around        not to be walked through
         side_by_side  go on through a Concat of different things, as a state that holds c and h in one tensor is
+
+        In an unrolled loop with lengths the state of a step comes from all steps before it: where a walk meets the
+        start of an earlier one, it goes no further.
         """
+        whole = around is None and not self._busy
+        known = self._walks[side_by_side] if whole else {}
+        start = self._first_of_several(start) if whole else start
+        if start in known:
+            return known[start]
         pending, seen, found = [start], {around}, {}
         while pending:
             output = pending.pop()
             if output in seen:
                 continue
             seen.add(output)
+            if output in known:
+                found.update(dict.fromkeys(known[output]))
+                continue
             node = self.walker.node(output)
             if output in self._outputs:
                 found[FromCell(*self._outputs[output], residual=False)] = None
@@ -110,7 +123,21 @@ class Landmarks:
                 pending.extend(reversed(carried))
             else:
                 found[Unknown(node.name, node.op)] = None
+        if whole:
+            known[start] = list(found)
         return list(found)
+
+    def _first_of_several(self, output: Output) -> Output:
+        """Where a walk back from `output` first comes to more than one value, or to a landmark."""
+        for _ in range(_FAR):
+            node = self.walker.node(output)
+            if output in self._outputs or node.op in FILLS or node.op in _LANDMARKS:
+                break
+            carried = self.walker.carried(node, output.index)
+            if carried is None or len(carried) != 1:
+                break
+            (output,) = carried
+        return output
 
     def _landmarks(self, output: Output, node: Node, side_by_side: bool) -> Sequence[Mark] | None:
         """What `node` is, if it is a landmark, or part of one."""

@@ -356,7 +356,7 @@ def _uses_among(marks: Sequence[Mark], use: CellUse) -> dict[CellUse, set[str]]:
     """The uses of the same cell among `marks`, and what is taken of each."""
     found: dict[CellUse, set[str]] = {}
     for mark in marks:
-        if isinstance(mark, FromCell) and mark.use.cell == use.cell:
+        if isinstance(mark, FromCell) and mark.use.cell is use.cell:
             found.setdefault(mark.use, set()).add(mark.role)
     return found
 

@@ -24,7 +24,7 @@ def recognise_objects(artefact: Artefact, *, scope: str | None, book: Book) -> R
     hyper-parameter that changes the numbers; what the recogniser of Keras files or of TensorFlow 1 graphs raises.
     """
     assert artefact.objects is not None
-    tree = Tree(artefact.objects, str(artefact.path))
+    tree = Tree(artefact.objects, artefact.tensors.specs, str(artefact.path))
     edges = tuple(part for part in (scope or "").split("/") if part)
     number = tree.walk(edges)
     if number is None:  # the scope of variables' names, then

@@ -11,13 +11,14 @@ tensorflow/python/trackable/data_structures.py (lists).
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from fastlstm.errors import FormatError
 
 if TYPE_CHECKING:
+    from fastlstm.formats.artefact import TensorSpec
     from fastlstm.formats.objects import ObjectGraph, ObjectNode
 
 VALUE = "VARIABLE_VALUE"
@@ -73,10 +74,15 @@ class Group:
 
 
 class Tree:
-    """An object graph as a tree: each object where it is met first, rows before attributes."""
+    """An object graph as a tree: each object where it is met first, rows before attributes.
 
-    def __init__(self, graph: ObjectGraph, source: str) -> None:
+    specs   of the file's tensors
+    source  what the errors call the file
+    """
+
+    def __init__(self, graph: ObjectGraph, specs: Mapping[str, TensorSpec], source: str) -> None:
         self.nodes = graph.nodes
+        self.specs = specs
         self.source = source
 
     def walk(self, edges: tuple[str, ...]) -> int | None:
@@ -116,6 +122,11 @@ class Tree:
             return items[0]
         return Group(path, bool(rows), tuple(items))
 
+    def _is_weight(self, number: int) -> bool:
+        """Whether an object is a variable that a layer computes with: no counter, no seed."""
+        spec = self.specs.get(self.nodes[number].attributes.get(VALUE, ""))
+        return spec is not None and bool(spec.shape) and "float" in spec.dtype
+
     def _row(self, node: ObjectNode) -> list[tuple[str, int]]:
         """The edges of an object that is a row, in order; empty for a bag."""
         numbered = [(int(match[1]), edge) for edge in node.children if (match := _NUMBERED.fullmatch(edge))]
@@ -132,7 +143,7 @@ class Tree:
         children = self.nodes[number].children
         own = {}
         for edge, child in children.items():
-            if VALUE in self.nodes[child].attributes and not _ASIDE.fullmatch(edge) and child not in seen:
+            if self._is_weight(child) and not _ASIDE.fullmatch(edge) and child not in seen:
                 own[edge.removeprefix("_")] = child
         for name in sorted(own, key=lambda name: (_ORDER.index(name) if name in _ORDER else len(_ORDER), name)):
             seen.add(own[name])

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from tests.fuzz import rebuild
+from tests.fuzz.rebuild_graph import graph_nodes
 
 DATA = Path(__file__).parents[1] / "data"
 
@@ -102,7 +103,7 @@ SAMPLES: dict[str, tuple[Sample, ...]] = {  # by the name of a row of FORMATS, w
             "model",
             ("model.meta",),
             others=(INDEX, SHARD),
-            rebuilds=(rebuild.protobuf("model.meta"),),
+            rebuilds=(rebuild.protobuf("model.meta"), *[graph_nodes("model.meta", 2)] * 2),
         ),
     ),
     "checkpoint objects": (
@@ -126,7 +127,8 @@ SAMPLES: dict[str, tuple[Sample, ...]] = {  # by the name of a row of FORMATS, w
             others=(f"{VARIABLES}.index", f"{VARIABLES}.data-00000-of-00001"),
             rebuilds=(
                 rebuild.protobuf("saved_model.pb"),
-                rebuild.protobuf("saved_model.pb"),
+                graph_nodes("saved_model.pb", 2, 2),
+                graph_nodes("saved_model.pb", 2, 2),
                 rebuild.object_graph(f"{VARIABLES}.index", f"{VARIABLES}.data-00000-of-00001"),
             ),
         ),
@@ -135,10 +137,12 @@ SAMPLES: dict[str, tuple[Sample, ...]] = {  # by the name of a row of FORMATS, w
             "",
             ("saved_model.pb",),
             others=(f"{VARIABLES}.index", f"{VARIABLES}.data-00000-of-00001"),
-            rebuilds=(rebuild.protobuf("saved_model.pb"),),
+            rebuilds=(rebuild.protobuf("saved_model.pb"), graph_nodes("saved_model.pb", 2, 2)),
         ),
     ),
-    "frozen-graph": (single("fuzz/frozen-graph", "model.pb", rebuild.protobuf("model.pb")),),
+    "frozen-graph": (
+        single("fuzz/frozen-graph", "model.pb", rebuild.protobuf("model.pb"), *[graph_nodes("model.pb")] * 2),
+    ),
     "keras": (single("fuzz/keras", "model.keras", rebuild.zip_members("model.keras"), checked=True, hdf5=True),),
     "keras-h5": (
         single("fuzz/keras-h5", "keras3.h5", hdf5=True),

@@ -29,6 +29,7 @@ from fastlstm.recognise.tensorflow1.graph_ops import (
 )
 
 _END = 1 << 40  # as long as no value is
+_MANY = 1 << 20  # elements of one value repeated, which take no room in a file
 _LIMIT = 64  # steps back through reads, far more than any real graph has
 
 
@@ -83,12 +84,14 @@ class Walker:
         return output
 
     def constant(self, output: Output) -> NDArray[Any] | None:
-        """The value of a constant, also one that entered a loop."""
+        """The value of a constant, also one that entered a loop; None if it is not of numbers, or endless."""
         for _ in range(_LIMIT):
             node = self.node(output)
             if node.op == "Const":
                 value = node.attrs.get("value")
-                return None if value is None else np.asarray(value)
+                if not isinstance(value, np.ndarray) or value.dtype == object:
+                    return None
+                return None if 0 in value.strides and value.size > _MANY else value
             if node.op not in READS or not node.inputs:
                 return None
             output = node.inputs[0]
@@ -97,7 +100,7 @@ class Walker:
     def scalar(self, output: Output) -> float | None:
         """The value of a constant number; a float32's exact value."""
         value = self.constant(output)
-        return float(value.reshape(())) if value is not None and value.size == 1 else None
+        return float(value.reshape(())) if value is not None and value.size == 1 and value.dtype.kind != "c" else None
 
     def variable(self, output: Output) -> VariableRead | None:
         """The variable that `output` is the value of; tf.tensordot reshapes and transposes it on the way."""

@@ -266,7 +266,7 @@ def test_masks_moves_in_time_and_batch_and_rejoined_pieces_are_no_change(change)
 
 
 def unrolled_with_lengths(steps):
-    """static_rnn(sequence_length=...): past a row's end its state is the step before's, so it comes from all of them."""
+    """static_rnn(sequence_length=...): past its end a row keeps its state, which so comes from all steps."""
     net = Builder()
     xs = net.add("Unpack", "xs", net.placeholder())
     lengths = net.add("Placeholder", "lengths")

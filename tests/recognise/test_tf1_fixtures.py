@@ -23,6 +23,7 @@ NEEDS_GRAPH = {
     "lstm_forget0": {"forget_bias"},
     "lstm_peephole_proj_clip": {"cell_clip", "proj_clip"},
     "residual_dropout": {"residual"},
+    "saved_model": {"forget_bias", "activation"},  # of the head
     "tf1.0/block": {"cell_clip"},
     "every_format": {"forget_bias", "activation", "cell_clip"},
 }

@@ -1,4 +1,4 @@
-"""V1 checkpoints against the reader of an installed TensorFlow: what it reads is the same, what it refuses is refused."""
+"""V1 checkpoints against the reader of an installed TensorFlow: both read the same and refuse the same."""
 
 from pathlib import Path
 

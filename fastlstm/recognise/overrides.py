@@ -25,11 +25,14 @@ KNOWN_OVERRIDES = {
     "head_activation": "the head's activation, by name",
     "ema": "True: read the moving averages of the weights where the file has them",
     "reset_after": "True or False: a Keras GRU's reset gate comes after the recurrent kernel, or before it",
-    "merge_mode": "how a Keras Bidirectional joins its halves: 'concat', 'sum', 'mul' or 'ave'",
+    "merge_mode": "how two directions are joined: 'concat', 'sum', 'mul' or 'ave'",
+    "cell": "'LSTMCell' or 'LSTMBlockCell', where TensorFlow 1.0 and 1.1 gave both the same names",
+    "num_units": "how many units each layer has, where a cuDNN buffer does not say",
+    "direction": "'unidirectional' or 'bidirectional', where a cuDNN buffer does not say",
 }
 
 #: Those that only some layers have: refused where a file has none of these.
-OF_SOME_LAYERS = ("reset_after", "merge_mode")
+OF_SOME_LAYERS = ("reset_after", "merge_mode", "cell", "num_units", "direction")
 
 
 def _is_number(value: Any) -> bool:
@@ -65,6 +68,9 @@ _ACCEPTED = {
     "ema": _is_flag,
     "reset_after": _is_flag,
     "merge_mode": lambda value: value in ("concat", "sum", "mul", "ave"),
+    "cell": lambda value: value in ("LSTMCell", "LSTMBlockCell"),
+    "num_units": lambda value: isinstance(value, int) and not isinstance(value, bool) and value > 0,
+    "direction": lambda value: value in ("unidirectional", "bidirectional"),
 }
 
 

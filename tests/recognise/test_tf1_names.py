@@ -5,7 +5,8 @@ from tf1_graphs import artefact, found, recognise
 
 from fastlstm.errors import RecognitionError
 from fastlstm.layers import LSTM, Dense, Embedding
-from fastlstm.recognise.tensorflow1.names import find_cells, stack_of, trained, within
+from fastlstm.recognise.tensorflow1.names import find_lstms as find_cells
+from fastlstm.recognise.tensorflow1.names import stack_of, trained, within
 
 
 def cell(scope, d, units, names=("kernel", "bias")):
@@ -28,7 +29,8 @@ OLD = ("Linear/Matrix", "Linear/Bias")
     ids=lambda variables: next(iter(variables)),
 )
 def test_names_of_every_version(variables):
-    recognised = recognise(artefact(variables))
+    unclear = {"cell": "LSTMCell"} if "rnn/lstm_cell/weights" in variables else {}
+    recognised = recognise(artefact(variables), **unclear)
     (layer,) = recognised.layers
     assert (layer.input_size, layer.hidden_size, layer.projection, layer.peepholes) == (3, 5, None, None)
     assert found(recognised, "forget_bias").value == 1.0

@@ -7,14 +7,15 @@ from typing import Any
 
 from fastlstm.errors import ArgumentError, RecognitionError
 from fastlstm.formats.artefact import Artefact
-from fastlstm.layers import LSTM, Dense, Embedding, Layer, OneHot
+from fastlstm.layers import GRU, LSTM, Bidirectional, Dense, Embedding, Layer, OneHot
 from fastlstm.recognise.findings import Finding, Recognised
 from fastlstm.recognise.overrides import Book
+from fastlstm.recognise.tensorflow1.bidirectional import scope_of_both
 from fastlstm.recognise.tensorflow1.cell_use import ACTIVATIONS
 from fastlstm.recognise.tensorflow1.choices import Shapes, choose
-from fastlstm.recognise.tensorflow1.keras_cell import RECURRENT
+from fastlstm.recognise.tensorflow1.kinds import KINDS
 from fastlstm.recognise.tensorflow1.names import CellVariables
-from fastlstm.recognise.tensorflow1.parts import Affine, Cell, Chain, Fact, Hot, Lookup, Stack
+from fastlstm.recognise.tensorflow1.parts import Affine, Both, Cell, Chain, Fact, Hot, Lookup, Stack, cells_in
 
 _SHOWN = 12
 
@@ -28,9 +29,7 @@ def assemble(stack: Stack, artefact: Artefact, shapes: Shapes, book: Book, notes
     choices = choose(stack, shapes, book, str(artefact.path))
     assembly = _Assembly(stack, artefact, book)
     layers = [*assembly.layers((*choices.front, *choices.body), iter(choices.facts)), *assembly.head(choices.head)]
-    if book.given("proj_clip") and all(
-        part.scope in assembly.unprojected for part in choices.body if isinstance(part, Cell)
-    ):
+    if book.given("proj_clip") and all(cell.scope in assembly.unprojected for cell in cells_in(choices.body)):
         raise ArgumentError("proj_clip was given, but no LSTM layer of the file has a projection to clip")
     left = sorted(set(shapes) - assembly.used)
     if left:
@@ -55,13 +54,16 @@ class _Assembly:
         for part in chain:
             match part:
                 case Lookup(table):
-                    yield Embedding(self._tensor(table), name=table)
+                    yield Embedding(self.tensor(table), name=table)
                 case Hot(size):
                     yield OneHot(size)
                 case Cell(scope):
-                    yield self._lstm(self.stack.cells[scope], next(facts))
+                    yield self._cell(self.stack.cells[scope], next(facts))
                 case Affine():
                     yield self._hidden(part)
+                case Both(forward, backward, mode):
+                    ways = list(self.layers(forward, facts)), list(self.layers(backward, facts))
+                    yield Bidirectional(*ways, mode, name=scope_of_both(cells_in(forward)[0].scope))  # type: ignore[arg-type]
 
     def head(self, parts: Sequence[Affine]) -> Iterator[Layer]:
         """The dense layers after the last cell; the last of them is the one that head_activation speaks of."""
@@ -75,7 +77,7 @@ class _Assembly:
         last = parts[-1]
         known = self._known(last)
         name = self.book.note(_name(last), "head_activation", last.activation, known.how, known.source)
-        yield self._dense(last, self._runnable(name, "head_activation", known.source))
+        yield self._dense(last, self.runnable(name, "head_activation", known.source))
 
     def _hidden(self, part: Affine) -> Dense:
         known = self._known(part)
@@ -92,45 +94,20 @@ class _Assembly:
             )
         return Fact(None, "assumed", "none: no graph (.meta) shows this layer; head_activation= says otherwise")
 
-    def _lstm(self, cell: CellVariables, facts: Mapping[str, Fact]) -> LSTM:
-        def note(what: str) -> Any:
-            return self.book.note(cell.scope, what, *facts[what])
-
-        def function(what: str) -> Any:
-            return self._runnable(note(what), what, facts[what].source)
-
-        kernel = self._tensor(cell.kernel)
-        peepholes = note("use_peepholes")
-        projection = None
+    def _cell(self, cell: CellVariables, facts: Mapping[str, Fact]) -> LSTM | GRU:
         if cell.projection is None:
             self.unprojected.add(cell.scope)
-            self.book.note(cell.scope, "num_proj", None, "inferred", "no projection variable")
+            projected = Fact(None, "inferred", "no projection variable")
         else:
-            projection = self._tensor(cell.projection)
-            self.book.note(cell.scope, "num_proj", cell.output_size, "inferred", f"the shape of {cell.projection!r}")
-        recurrent = cell.more.get(RECURRENT)
-        return LSTM(
-            kernel[: cell.input_size],
-            kernel[cell.input_size :] if recurrent is None else self._tensor(recurrent),
-            self._tensor(cell.bias) if cell.bias else None,
-            gate_order=note("gate_order"),
-            forget_bias=note("forget_bias"),
-            activation=function("activation"),
-            recurrent_activation=function("recurrent_activation"),
-            peepholes=[self._tensor(name) for name in cell.peepholes or ()] if peepholes else None,
-            projection=projection,
-            cell_clip=note("cell_clip"),
-            proj_clip=None if projection is None else note("proj_clip"),
-            residual=note("residual"),
-            name=cell.scope,
-        )
+            projected = Fact(cell.output_size, "inferred", f"the shape of {cell.projection!r}")
+        return KINDS[cell.kind].layer(cell, _Reading(self, cell, {**facts, "num_proj": projected}))
 
     def _dense(self, part: Affine, activation: str) -> Dense:
-        kernel = self._tensor(part.kernel)
-        bias = self._tensor(part.bias) if part.bias else None
+        kernel = self.tensor(part.kernel)
+        bias = self.tensor(part.bias) if part.bias else None
         return Dense(kernel.T if part.transposed else kernel, bias, activation, name=_name(part))
 
-    def _runnable(self, name: Any, what: str, source: str) -> Any:
+    def runnable(self, name: Any, what: str, source: str) -> Any:
         """`name`, unless it stands for an operation that fastlstm does not have ("?Atan")."""
         if isinstance(name, str) and name.startswith("?"):
             raise RecognitionError(
@@ -139,9 +116,30 @@ class _Assembly:
             )
         return name
 
-    def _tensor(self, name: str) -> Any:
+    def tensor(self, name: str) -> Any:
         self.used.add(name)
         return self.artefact.tensors[name]
+
+
+class _Reading:
+    """What one cell's layer is made from; see `cell_layers.Reading`."""
+
+    def __init__(self, assembly: _Assembly, cell: CellVariables, facts: Mapping[str, Fact]) -> None:
+        self.assembly = assembly
+        self.cell = cell
+        self.facts = facts
+
+    def knows(self, what: str) -> bool:
+        return what in self.facts
+
+    def note(self, what: str) -> Any:
+        return self.assembly.book.note(self.cell.scope, what, *self.facts[what])
+
+    def function(self, what: str) -> Any:
+        return self.assembly.runnable(self.note(what), what, self.facts[what].source)
+
+    def tensor(self, name: str) -> Any:
+        return self.assembly.tensor(name)
 
 
 def _name(part: Affine) -> str:

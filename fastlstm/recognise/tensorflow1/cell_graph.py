@@ -9,7 +9,8 @@ candidate j, the one that meets the old cell state is f, the one that meets phi 
 
     c' = clip(f * c + i * j);  m = o * phi(c');  h' = m, or clip(m projection)
 
-Sources: rnn_cell_impl.BasicLSTMCell.call, rnn_cell_impl.LSTMCell.call. Fused operations are read in `block_cell`.
+Sources: rnn_cell_impl.BasicLSTMCell.call, rnn_cell_impl.LSTMCell.call. Fused operations are read in `block_cell`; what
+cells of other kinds do otherwise is said by subclasses of `Matcher`.
 """
 
 from __future__ import annotations
@@ -36,7 +37,7 @@ _BYSTANDERS = frozenset(
 )
 
 
-class _Gate(NamedTuple):
+class Gate(NamedTuple):
     """One part of the split, followed to its nonlinearity (op None: it has none)."""
 
     part: int
@@ -47,15 +48,15 @@ class _Gate(NamedTuple):
     out: Output
 
 
-def uses_of_cell(cell: CellVariables, walker: Walker) -> list[CellUse]:
-    """Every forward use of `cell`.  Raises NotThisCell, also where there is none."""
+def uses_of_cell(cell: CellVariables, walker: Walker, kind: type[Matcher] | None = None) -> list[CellUse]:
+    """Every forward use of `cell`, as `kind` has it.  Raises NotThisCell, also where there is none."""
     found, elsewhere = [], None
     for use in walker.uses_of_variable(cell.kernel):
         node = use.node
         if node.op in BLOCK_OPS and use.input == BLOCK_OPS[node.op].kernel:
             found.append(block_use(cell, node, walker))
         elif node.op == "MatMul":
-            matcher = _Matcher(cell, walker)
+            matcher = (kind or Matcher)(cell, walker)
             joined = matcher.input_and_state(node) if use.input == 1 else None
             if joined is not None:
                 found.append(matcher.match(node, *joined))
@@ -67,8 +68,13 @@ def uses_of_cell(cell: CellVariables, walker: Walker) -> list[CellUse]:
     return found
 
 
-class _Matcher:
-    """Follows one MatMul through a cell, step by step; each step raises NotThisCell where the graph does otherwise."""
+class Matcher:
+    """Follows one MatMul through a cell, step by step; each step raises NotThisCell where the graph does otherwise.
+
+    parts  into how many gates the product is split
+    """
+
+    parts = 4
 
     def __init__(self, cell: CellVariables, walker: Walker) -> None:
         self.cell = cell
@@ -76,10 +82,10 @@ class _Matcher:
 
     def match(self, product: Node, x: Output, h_before: Output) -> CellUse:
         split = self._split(product)
-        gates = [self._gate(split, part) for part in range(4)]
+        gates = [self._gate(Output(split.name, part)) for part in range(self.parts)]
         (i, j), write = self._writing_pair(gates, split)
-        f, c_before, total = self._forgetting([g for g in gates if g not in (i, j)], write)
-        c, cell_clip = self._clipped(total)
+        f, c_before, total = self._forgetting([g for g in gates if g != j], write)
+        c, cell_clip = self._clipped(self._stored(total))
         (o,) = (g for g in gates if g not in (i, j, f))
         m, activation = self._output(o, j, c)
         h, proj_clip = self._projected(m)
@@ -91,8 +97,9 @@ class _Matcher:
             "proj_clip": proj_clip,
             "use_peepholes": self._peepholes(i, f, o, c_before, c),
             "gate_order": self._order(split, i=i, j=j, f=f, o=o),
+            **self._more(i=i, j=j, f=f, o=o),
         }
-        self._no_other_bias(i, j, o)
+        self._no_other_bias(*(gate for gate in (i, j, o) if gate != f))
         return CellUse(self.cell, x, h_before, c_before, h, c, facts)
 
     def _fail(self, why: str, near: bool = True) -> NotThisCell:
@@ -111,18 +118,36 @@ class _Matcher:
             raise self._fail(f"{joined.name!r} joins {len(parts)} values, not an input and a state")
         return None
 
+    def _more(self, **gates: Gate) -> dict[str, Fact]:
+        """Facts that only this kind of cell has."""
+        return {}
+
+    def _stored(self, total: Output) -> Output:
+        """The new cell state, before it is clipped, where a cell makes something else of f * c + i * j."""
+        return total
+
+    def _begins(self, out: Output) -> Output:
+        """A part of the split past what a cell does with it first."""
+        return out
+
     def _split(self, product: Node) -> Node:
-        """The Split in four of product + bias."""
-        for bias_added in self._adding_variable(Output(product.name, 0), self.cell.bias):
-            for use in self.walker.readers(bias_added):
+        """The Split in gates of product + bias, or of product alone where the cell has no bias."""
+        number = {3: "three", 4: "four"}[self.parts]
+        added = (
+            self._adding_variable(Output(product.name, 0), self.cell.bias)
+            if self.cell.bias
+            else [Output(product.name, 0)]
+        )
+        for summed in added:
+            for use in self.walker.readers(summed):
                 if use.node.op == "Split" and use.input == 1:
                     read = [k for k in range(6) if Output(use.node.name, k) in self.walker.uses]
-                    if read == [0, 1, 2, 3]:
+                    if read == list(range(self.parts)):
                         return use.node
-                    raise self._fail(f"of the outputs of {use.node.name!r} {read} are read, not four", near=False)
-            readers = ", ".join(sorted({u.node.op for u in self.walker.readers(bias_added)} - _BYSTANDERS)) or "nothing"
+                    raise self._fail(f"of the outputs of {use.node.name!r} {read} are read, not {number}", near=False)
+            readers = ", ".join(sorted({u.node.op for u in self.walker.readers(summed)} - _BYSTANDERS)) or "nothing"
             raise self._fail(
-                f"[input, state] x kernel + bias is not split in four gates; it goes to {readers}", near=False
+                f"[input, state] x kernel + bias is not split in {number} gates; it goes to {readers}", near=False
             )
         raise self._fail(f"{self.cell.bias!r} is not added to what {product.name!r} gives", near=False)
 
@@ -133,18 +158,18 @@ class _Matcher:
                 if read is not None and read.name == variable:
                     yield Output(use.node.name, 0)
 
-    def _gate(self, split: Node, part: int) -> _Gate:
+    def _gate(self, out: Output) -> Gate:
         """One output of the split, past additions, to its nonlinearity."""
-        out = Output(split.name, part)
+        part, out = out.index, self._begins(out)
         bias: Fact | None = None
         peephole: tuple[str, Output] | None = None
         while True:
             onward = self._forward_readers(out)
             if all(node.op == "Mul" for node, _ in onward):
-                return _Gate(part, bias, peephole, None, None, out)
+                return Gate(part, bias, peephole, None, None, out)
             product = next((node for node, _ in onward if self._is_silu(node, out)), None)
             if product is not None:
-                return _Gate(part, bias, peephole, "Silu", product, Output(product.name, 0))
+                return Gate(part, bias, peephole, "Silu", product, Output(product.name, 0))
             if len(onward) != 1:
                 names = ", ".join(f"{n.op} {n.name!r}" for n, _ in onward[:3])
                 raise self._fail(
@@ -154,7 +179,7 @@ class _Matcher:
             if node.op not in ADDS:
                 if len(node.inputs) != 1:
                     raise self._fail(f"{node.op} {node.name!r} follows gate {out.node}:{out.index}")
-                return _Gate(part, bias, peephole, node.op, node, Output(node.name, 0))
+                return Gate(part, bias, peephole, node.op, node, self._past_dropout(Output(node.name, 0)))
             other = node.inputs[1 - position]
             number = self.walker.scalar(other)
             diagonal = self._diagonal(other)
@@ -165,6 +190,16 @@ class _Matcher:
             else:
                 raise self._fail(f"{node.name!r} adds {self.walker.node(other).op} {other.node!r} to a gate")
             out = Output(node.name, 0)
+
+    def _past_dropout(self, out: Output) -> Output:
+        """`out`, or what a dropout gives of it."""
+        for use in self.walker.readers(out):
+            for node in (use.node, *(u.node for u in self.walker.readers(Output(use.node.name, 0)))):
+                if node.op in ("Mul", "SelectV2") and self.walker.carried(node) is not None:
+                    (kept, *others) = self.walker.carried(node) or ()
+                    if not others and self.walker.plain(kept) == out:
+                        return Output(node.name, 0)
+        return out
 
     def _is_silu(self, node: Node, of: Output) -> bool:
         """Whether `node` is of * sigmoid(of) (tf.nn.swish)."""
@@ -198,7 +233,7 @@ class _Matcher:
             if node.op == "Mul":
                 yield node, self.walker.plain(node.inputs[1 - position])
 
-    def _writing_pair(self, gates: list[_Gate], split: Node) -> tuple[tuple[_Gate, _Gate], Node]:
+    def _writing_pair(self, gates: list[Gate], split: Node) -> tuple[tuple[Gate, Gate], Node]:
         """i and j, whose product is written to the cell, and that product.
 
         Of the two, j is the one whose nonlinearity is not the other gates'; where all are alike, the later.
@@ -210,7 +245,7 @@ class _Matcher:
                     return ((b, a) if a.op != b.op and a.op not in rest else (a, b)), node
         raise self._fail(f"of the four gates of {split.name!r} no two are multiplied with each other (i and j are)")
 
-    def _forgetting(self, rest: list[_Gate], write: Node) -> tuple[_Gate, Output, Output]:
+    def _forgetting(self, rest: list[Gate], write: Node) -> tuple[Gate, Output, Output]:
         """f, the old cell state, and f * c + i * j."""
         for node, position in self.walker.readers(Output(write.name, 0)):
             if node.op in ADDS:
@@ -243,7 +278,7 @@ class _Matcher:
             return Output(end.name, 0), Fact(high, "read", self.walker.source(use.node))
         return output, Fact(None, "read", f"{self.walker.source(output.node)}: nothing clips it")
 
-    def _output(self, o: _Gate, j: _Gate, c: Output) -> tuple[Output, Fact]:
+    def _output(self, o: Gate, j: Gate, c: Output) -> tuple[Output, Fact]:
         """m = o * phi(c'), and phi, which is j's nonlinearity too."""
         for product, other in self._products(o.out):
             node = self.walker.node(other)
@@ -264,7 +299,7 @@ class _Matcher:
             f"the last gate {o.out.node!r} is not multiplied with a function of the new cell state {c.node!r}"
         )
 
-    def _recurrent(self, i: _Gate, f: _Gate, o: _Gate) -> Fact:
+    def _recurrent(self, i: Gate, f: Gate, o: Gate) -> Fact:
         if len({i.op, f.op, o.op}) != 1 or i.node is None:
             raise self._fail(
                 f"its gates i, f, o go through {i.op}, {f.op}, {o.op}; an LSTM's through one and the same function"
@@ -281,23 +316,28 @@ class _Matcher:
                     return self._clipped(Output(node.name, 0))
         raise self._fail(f"{m.node!r} is not multiplied with its projection {self.cell.projection!r}")
 
-    def _peepholes(self, i: _Gate, f: _Gate, o: _Gate, c_before: Output, c: Output) -> Fact:
+    def _peepholes(self, i: Gate, f: Gate, o: Gate, c_before: Output, c: Output) -> Fact:
         """Whether i and f see the old cell state and o the new, each through its own diagonal."""
-        seen = [gate.peephole for gate in (i, f, o)]
+        return self._peepholes_of((i, f, o), (c_before, c_before, c))
+
+    def _peepholes_of(self, gates: tuple[Gate, ...], states: tuple[Output, ...]) -> Fact:
+        seen = [gate.peephole for gate in gates]
         if not any(seen):
             return Fact(False, "read", "no gate sees the cell state in the graph")
-        for name, pair, state in zip(self.cell.peepholes or (), seen, (c_before, c_before, c), strict=True):
+        for name, pair, state in zip(self.cell.peepholes or (), seen, states, strict=True):
             if pair is None or pair[0] != name or self.walker.plain(pair[1]) != self.walker.plain(state):
                 raise self._fail(f"peephole {name!r} is not where an LSTM has it")
         return Fact(True, "read", f"variables {', '.join(self.cell.peepholes or ())}")
 
-    def _order(self, split: Node, **gates: _Gate) -> Fact:
+    def _order(self, split: Node, **gates: Gate) -> Fact:
         letters = {gate.part: letter for letter, gate in gates.items()}
         return Fact(
-            "".join(letters[k] for k in range(4)), "read", f"what becomes of the outputs of {self.walker.source(split)}"
+            "".join(letters[k] for k in range(self.parts)),
+            "read",
+            f"what becomes of the outputs of {self.walker.source(split)}",
         )
 
-    def _no_other_bias(self, *gates: _Gate) -> None:
+    def _no_other_bias(self, *gates: Gate) -> None:
         for gate in gates:
             if gate.bias is not None and gate.bias.value != 0:
                 raise self._fail(f"{gate.bias.value} is added to a gate other than f ({gate.bias.source})")

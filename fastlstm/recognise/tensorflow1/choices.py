@@ -11,7 +11,21 @@ from typing import Any
 
 from fastlstm.errors import ArgumentError, RecognitionError
 from fastlstm.recognise.overrides import Book
-from fastlstm.recognise.tensorflow1.parts import Affine, Cell, Chain, Fact, Hot, Lookup, Part, Stack, head_names
+from fastlstm.recognise.tensorflow1.bidirectional import scope_of_both
+from fastlstm.recognise.tensorflow1.parts import (
+    Affine,
+    Both,
+    Cell,
+    Chain,
+    Fact,
+    Hot,
+    Lookup,
+    Stack,
+    cells_in,
+    head_names,
+    input_size,
+    output_size,
+)
 
 Shapes = Mapping[str, tuple[int, ...]]
 Facts = Sequence[Mapping[str, Fact]]
@@ -37,30 +51,33 @@ def choose(stack: Stack, shapes: Shapes, book: Book, path: str) -> Choices:
     Raises ArgumentError for an override that does not fit, RecognitionError where there are several heads.
     """
     front, body, facts, whole = _layers(stack, book)
-    front = _front(front, stack, stack.cells[_cell(body[0])].input_size, shapes, book)
-    size = stack.cells[_cell(body[-1])].output_size
+    body = tuple(_merged(part, stack, book) if isinstance(part, Both) else part for part in body)
+    front = _front(front, stack, input_size(body[0], stack.cells, shapes), shapes, book)
+    size = output_size(body[-1], stack.cells, shapes)
     return Choices(front, body, facts, _head(stack, size, shapes, book, path, whole=whole))
 
 
-def _cell(part: Part) -> str:
-    assert isinstance(part, Cell)
-    return part.scope
+def _merged(part: Both, stack: Stack, book: Book) -> Both:
+    known = stack.where[part]
+    name = part.forward[-1].scope if isinstance(part.forward[-1], Cell) else cells_in((part,))[0].scope
+    return part._replace(mode=book.note(scope_of_both(name), "merge_mode", part.mode, known.how, known.source))
 
 
 def _layers(stack: Stack, book: Book) -> tuple[Chain, Chain, Facts, bool]:
     """What stands before the cells, as many cells as the caller wants, and whether the last of them is the stack's."""
     found = stack.order.value
     wanted = book.note("", "num_layers", *stack.order)
-    places = [k for k, part in enumerate(stack.chain) if isinstance(part, Cell)]
+    places = [k for k, part in enumerate(stack.chain) if isinstance(part, Cell | Both)]
     front, body = stack.chain[: places[0]], stack.chain[places[0] :]
     if wanted == found:
         return front, body, stack.facts, True
     if not isinstance(wanted, int) or wanted < 1:
         raise ArgumentError(f"num_layers is {wanted!r}; expected a whole number of at least 1")
     if wanted < found:
-        return front, stack.chain[places[0] : places[wanted - 1] + 1], stack.facts[:wanted], False
-    cells = [stack.cells[_cell(stack.chain[k])] for k in places]
-    if found > 1 or cells[0].input_size != cells[0].output_size:
+        body = stack.chain[places[0] : places[wanted - 1] + 1]
+        return front, body, stack.facts[: len(cells_in(body))], False
+    cells = [stack.cells[cell.scope] for cell in cells_in(stack.chain)]
+    if len(cells) > 1 or cells[0].input_size != cells[0].output_size:
         raise ArgumentError(
             f"num_layers is {wanted}, but the file holds {found} LSTM layer{'s' * (found > 1)} "
             f"({', '.join(cell.sizes for cell in cells)}); only one cell whose output fits its input can be repeated, "

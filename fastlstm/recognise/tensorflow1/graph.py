@@ -154,7 +154,7 @@ class Walker:
         """The inputs whose elements output `index` of `node` gives on, or None where it computes new ones."""
         if node.op == "IdentityN":
             return node.inputs[index : index + 1]
-        kept = self._before_dropout(node)
+        kept = self.before_dropout(node) or self._before_mask(node)
         if kept is not None:
             return (kept,)
         if self._changes(node):
@@ -301,7 +301,7 @@ class Walker:
                     pending.append(use.node.name)
         return [name for name in names if any(use.node.name in seen for use in self.uses_of_variable(name))]
 
-    def _before_dropout(self, node: Node) -> Output | None:
+    def before_dropout(self, node: Node) -> Output | None:
         """x where `node` is tf.nn.dropout(x): x / keep_prob, where random numbers let it through.
 
         Up to TF 1.12 Mul(RealDiv(x, keep_prob), Floor(keep_prob + random)), then
@@ -318,6 +318,24 @@ class Walker:
             if self.node(mask).op in ("Floor", "Cast", "GreaterEqual") and self._is_random(mask):
                 return scaling.inputs[0] if scaling.op in ("RealDiv", "Div", "Mul") else scaled
         return None
+
+    def _before_mask(self, node: Node) -> Output | None:
+        """x where `node` is x * mask, zeros past each sequence's end (LSTMBlockFusedCell)."""
+        for value, mask in (node.inputs, node.inputs[::-1]) if node.op == "Mul" else ():
+            if self._is_comparison(mask) and self._is_mask(mask):
+                return value
+        return None
+
+    def _is_comparison(self, output: Output) -> bool:
+        """Whether a number is a converted answer to a comparison, repeated or moved."""
+        for _ in range(_LIMIT):
+            node = self.node(output)
+            if node.op in COMPARES:
+                return True
+            if node.op not in ("Cast", "Tile", "ExpandDims", "Transpose", "Reshape", "Identity") or not node.inputs:
+                return False
+            output = node.inputs[0]
+        return False
 
     def _is_random(self, output: Output) -> bool:
         pending = [output]

@@ -87,7 +87,7 @@ FILLS = frozenset(
 )
 
 #: How many inputs the operations have whose inputs are picked by position.
-INPUTS = dict.fromkeys(("MatMul", "Add", "AddV2", "BiasAdd", "Mul", "RealDiv", "Div", "Minimum", "Maximum"), 2)
+INPUTS = dict.fromkeys(("MatMul", "Add", "AddV2", "BiasAdd", "Mul", "Sub", "RealDiv", "Div", "Minimum", "Maximum"), 2)
 INPUTS |= dict.fromkeys(("Split", "Transpose", "Reshape", "Gather", "ResourceGather"), 2)
 INPUTS |= dict.fromkeys(("Sigmoid", "Tanh", "Relu", "Relu6", "Elu", "Softmax", "NextIteration"), 1)
 INPUTS |= {
@@ -96,12 +96,14 @@ INPUTS |= {
     "SelectV2": 3,
     "ClipByValue": 3,
     "OneHot": 4,
+    "GRUBlockCell": 6,
     "LSTMBlockCell": 8,
     "BlockLSTM": 9,
     "BlockLSTMV2": 9,
 }
 
 ADDS = frozenset({"Add", "AddV2", "BiasAdd"})
+PAIRS = frozenset({"Add", "AddV2", "Concat", "ConcatV2"})  # put two directions together
 #: Run functions, whose bodies are not among a graph's nodes (TensorFlow 2's way of writing loops).
 CALLS = frozenset(("While", "StatelessWhile", "If", "StatelessIf", "PartitionedCall", "StatefulPartitionedCall"))
 

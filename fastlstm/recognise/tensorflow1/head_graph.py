@@ -14,7 +14,7 @@ from fastlstm.formats.graph import Node, Output, Use
 from fastlstm.recognise.tensorflow1.cell_use import ACTIVATIONS, CellUse, activation_fact
 from fastlstm.recognise.tensorflow1.graph import Walker
 from fastlstm.recognise.tensorflow1.graph_ops import ADDS, is_upkeep, outputs_of
-from fastlstm.recognise.tensorflow1.landmarks import FromAffine, FromCell
+from fastlstm.recognise.tensorflow1.marks import FromAffine, FromCell
 from fastlstm.recognise.tensorflow1.parts import Affine, Cell, Chain, Fact, extends
 from fastlstm.recognise.tensorflow1.topology import Topology
 
@@ -71,12 +71,28 @@ def heads_above(topology: Topology, top: Chain) -> dict[Chain, list[Output]]:
     return {chain: ends for chain, ends in found.items() if not any(extends(other, chain) for other in found)}
 
 
-def residual_after(topology: Topology, use: CellUse) -> bool:
-    """Whether the graph goes on with the cell's input + output; asked of a top cell without a head."""
+def around_after(topology: Topology, use: CellUse) -> Cell:
+    """A top cell without a head, with its input added or mixed in if the graph goes on so."""
     for node in _onward(topology.walker, use.h, through_dropout=True):
-        if node.op in ADDS and topology.landmarks.marks(Output(node.name, 0)) == [FromCell(use, "h", True)]:
-            return True
-    return False
+        for added in _sums_after(topology.walker, node):
+            mark = mixed_cell(topology, added)
+            if mark is not None and mark.use == use:
+                return Cell(use.cell.scope, mark.residual, mark.highway)
+    return Cell(use.cell.scope)
+
+
+def mixed_cell(topology: Topology, added: Node) -> FromCell | None:
+    """The cell whose input is added to, or mixed into, its output by the sum `added`."""
+    marks = topology.landmarks.marks(Output(added.name, 0))
+    mixed = [m for m in marks if isinstance(m, FromCell) and (m.residual or m.highway)]
+    return mixed[0] if mixed and len(mixed) == len(marks) else None
+
+
+def _sums_after(walker: Walker, node: Node) -> list[Node]:
+    """`node` where it is a sum; the sums that read it where it is a product."""
+    if node.op == "Mul":
+        return [use.node for use in walker.uses.get(Output(node.name, 0), ()) if use.node.op in ADDS]
+    return [node] if node.op in ADDS else []
 
 
 class Beyond(NamedTuple):
@@ -182,9 +198,8 @@ class _After:
         return node.op == "OnesLike" or (node.op == "Fill" and self.walker.scalar(node.inputs[-1]) == 1)
 
     def _adds_input(self, node: Node) -> bool:
-        """Whether `node` is a cell's residual, which is part of the model."""
-        marks = self.topology.landmarks.marks(Output(node.name, 0)) if node.op in ADDS else []
-        return bool(marks) and all(isinstance(m, FromCell) and m.residual for m in marks)
+        """Whether `node` is part of a cell's residual or highway, which is part of the model."""
+        return any(mixed_cell(self.topology, added) is not None for added in _sums_after(self.walker, node))
 
     def _spread(self) -> None:
         """Complete `leads` backwards; what nothing reads is a result."""
@@ -323,9 +338,3 @@ def _keeps_elements(node: Node) -> bool:
     begin, end = node.attrs.get("begin_mask", 0), node.attrs.get("end_mask", 0)
     last = max(begin, end).bit_length() - 1
     return last >= 0 and bool(begin >> last & end >> last & 1) and not node.attrs.get("shrink_axis_mask", 0) >> last
-
-
-def top_residual(top: Chain, residual: bool) -> Chain:
-    """`top` with its last cell's residual set."""
-    last = top[-1]
-    return (*top[:-1], Cell(last.scope, residual)) if isinstance(last, Cell) else top

@@ -7,62 +7,27 @@ What lies between (reshapes, transposes, TensorArrays, loop frames, slices of ti
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple, TypeVar
+from typing import TypeVar
 
 from fastlstm.formats.graph import Node, Output
+from fastlstm.recognise.tensorflow1.bidirectional import turned
 from fastlstm.recognise.tensorflow1.cell_use import ACTIVATIONS, CellUse, activation_fact
 from fastlstm.recognise.tensorflow1.graph import Walker
 from fastlstm.recognise.tensorflow1.graph_ops import ADDS, FEEDS, FILLS
+from fastlstm.recognise.tensorflow1.highway import highway
+from fastlstm.recognise.tensorflow1.marks import FromAffine, FromCell, FromIds, FromPair, FromTurned, Mark, Unknown
 from fastlstm.recognise.tensorflow1.parts import Affine, Cell, Fact, Hot, Lookup, Part
 
 _GATHERS = frozenset({"Gather", "GatherV2", "ResourceGather"})
 _CONCATS = frozenset({"ConcatV2", "Concat"})
-_LANDMARKS = _GATHERS | ADDS | _CONCATS | set(ACTIVATIONS) | {"OneHot", "MatMul", "Softmax"}
+_TURNS = frozenset({"ReverseV2", "Reverse", "ReverseSequence"})
+_LANDMARKS = _GATHERS | ADDS | _CONCATS | _TURNS | set(ACTIVATIONS) | {"OneHot", "MatMul", "Softmax"}
 _CHOOSES = frozenset({"ArgMax", "Multinomial", "TopK", "TopKV2"})  # the next id of what a model has generated
 _FAR = 64  # nodes in a row that only move a value
 _DEEP = 40  # additions and activations in a row, far more than a layer has
 
 
-class FromCell(NamedTuple):
-    """A cell's output ("h") or state ("c").  residual: with the cell's input added."""
-
-    use: CellUse
-    role: str
-    residual: bool
-
-
-class FromAffine(NamedTuple):
-    """A dense layer over `below`."""
-
-    part: Affine
-    below: Output
-
-
-class FromIds(NamedTuple):
-    """Ids as vectors."""
-
-    part: Lookup | Hot
-
-
-class Unknown(NamedTuple):
-    """A node that is no landmark."""
-
-    node: str
-    op: str
-
-
 _P = TypeVar("_P", Affine, Cell, Hot, Lookup)
-Mark = FromCell | FromAffine | FromIds | Unknown
-
-
-def _kind(mark: Mark) -> object:
-    """What all steps of an unrolled loop have in common."""
-    match mark:
-        case FromCell(use, role, residual):
-            return use.cell.scope, role, residual
-        case FromAffine(part, _) | FromIds(part):
-            return part
-    return mark
 
 
 class Landmarks:
@@ -75,7 +40,7 @@ class Landmarks:
         self.walker = walker
         self.where: dict[Part, Fact] = {}
         self._ids: dict[Part, dict[Output, None]] = {}
-        self._outputs = {u.h: (u, "h") for u in uses} | {u.c: (u, "c") for u in uses}
+        self._outputs = {u.c: (u, "c") for u in uses} | {u.h: (u, "h") for u in uses}  # a GRU's are one
         self._busy: set[Output] = set()  # landmarks that are being looked at, each to tell the one before
         self._cuts = 0  # how often a walk ended because it came back to one of these
         self._marks: dict[Output, list[Mark]] = {}
@@ -155,9 +120,11 @@ class Landmarks:
             if node.op == "MatMul":
                 return self._product(node)
             if node.op in ADDS:
-                return self._with_bias(node) or self._residual(node)
+                return self._with_bias(node) or self._sum(node)
             if node.op in _CONCATS:
                 return None if side_by_side else self._side_by_side(node)
+            if node.op in _TURNS:
+                return turned(self.walker, node)
             return self._activated(node)
         finally:
             self._busy.discard(output)
@@ -230,25 +197,76 @@ class Landmarks:
             return None
         return [FromAffine(self._noted(m.part._replace(**more), node), m.below) for m in layers]
 
-    def _residual(self, node: Node) -> Sequence[Mark] | None:
-        """input + output of a cell (rnn_cell_impl.ResidualWrapper), inside the loop or around it."""
-        for one, other in (node.inputs, node.inputs[::-1]):
-            marks = self.marks(one)
-            cells = [m for m in marks if isinstance(m, FromCell) and m.role == "h" and not m.residual]
-            if not cells or len(cells) < len(marks):
-                continue
-            inputs = {mark for cell in cells for mark in self.marks(cell.use.x)}
-            if inputs and inputs == set(self.marks(other)):
-                for cell in cells:
-                    self._noted(Cell(cell.use.cell.scope, True), node)
-                return [cell._replace(residual=True) for cell in cells]
-        return None
+    def _sum(self, node: Node) -> Sequence[Mark] | None:
+        """A cell's output with its input added or mixed in, inside the loop or around it; two directions added."""
+        one, other = sides = [(value, self.marks(value)) for value in node.inputs]
+        for (value, marks), (rest, others) in ((one, other), (other, one)):
+            found = self._residual(marks, others) or highway(self, value, rest)
+            if found:
+                for cell in found:
+                    self._noted(Cell(cell.use.cell.scope, cell.residual, cell.highway), node)
+                return found
+        pair = self._pair(sides, "sum") or self._pair(sides[::-1], "sum")
+        return [pair] if pair else None
+
+    def _residual(self, marks: Sequence[Mark], others: Sequence[Mark]) -> list[FromCell]:
+        """input + output of a cell (rnn_cell_impl.ResidualWrapper)."""
+        cells = _cells(marks)
+        return [cell._replace(residual=True) for cell in cells] if self.are_inputs(others, cells) else []
+
+    def cells_of(self, output: Output) -> list[FromCell]:
+        """The cells whose output `output` is, as they give it; empty where it is anything else too."""
+        return _cells(self.marks(output))
+
+    def are_inputs(self, marks: Sequence[Mark], cells: Sequence[FromCell]) -> bool:
+        """Whether `marks` are of what these cells read."""
+        inputs = {mark for cell in cells for mark in self.marks(cell.use.x)}
+        return bool(inputs) and inputs == set(marks)
 
     def _side_by_side(self, node: Node) -> Sequence[Mark] | None:
         """A Concat of different things; the steps of one thing in a row are carried."""
-        kinds = {frozenset(map(_kind, self.marks(part))) for part in self.walker.carried(node) or ()}
-        return [Unknown(node.name, node.op)] if len(kinds - {frozenset()}) > 1 else None
+        parts = [(part, self.marks(part)) for part in self.walker.carried(node) or ()]
+        if len({frozenset(map(self._kind, marks)) for _, marks in parts if marks}) < 2:
+            return None
+        axis = self.walker.scalar(node.inputs[-1] if node.op == "ConcatV2" else node.inputs[0])
+        pair = self._pair(parts, "concat")
+        rows = 2 if any(isinstance(m, FromTurned) for m in parts[-1][1]) else 1
+        return [pair] if pair and axis in (rows, -1) else [Unknown(node.name, node.op)]
+
+    def _pair(self, parts: Sequence[tuple[Output, Sequence[Mark]]], mode: str) -> FromPair | None:
+        """Where the second of two alone is turned round in time, or both are steps of cells."""
+        if len(parts) != 2 or not all(marks for _, marks in parts):
+            return None
+        (one, ones), (other, others) = parts
+        if any(isinstance(m, Unknown | FromTurned) for m in ones):
+            return None
+        turned_back = all(isinstance(m, FromTurned) for m in others)
+        scopes = [m.use.cell.scope for m in (*ones, *others) if isinstance(m, FromCell) and m.role == "h"]
+        both_cells = len(scopes) == len(ones) + len(others) and len(set(scopes)) == 2
+        return FromPair(one, other, mode) if turned_back or both_cells else None
+
+    def _kinds(self, output: Output) -> frozenset[object]:
+        return frozenset(map(self._kind, self.marks(output)))
+
+    def _kind(self, mark: Mark) -> object:
+        """What all steps of an unrolled loop have in common."""
+        match mark:
+            case FromCell(use, role, residual, highway):
+                return use.cell.scope, role, residual, highway
+            case FromAffine(part, _) | FromIds(part):
+                return part
+            case FromTurned(below, axis):
+                return "turned", axis, self._kinds(below)
+            case FromPair(one, other, mode):
+                return mode, self._kinds(one), self._kinds(other)
+        return mark
 
     def _noted(self, part: _P, node: Node) -> _P:
         self.where.setdefault(part, Fact(None, "read", self.walker.source(node)))
         return part
+
+
+def _cells(marks: Sequence[Mark]) -> list[FromCell]:
+    """`marks` where all are outputs of cells with nothing around them."""
+    cells = [m for m in marks if isinstance(m, FromCell) and m.role == "h" and not m.residual and not m.highway]
+    return cells if len(cells) == len(marks) else []

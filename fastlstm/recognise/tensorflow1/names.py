@@ -7,13 +7,14 @@ Names, from TensorFlow's own sources (rnn_cell_impl.py, core_rnn_cell_impl.py, r
     up to 0.12     <scope>/Linear/{Matrix, Bias} (BasicLSTMCell), <scope>/{W_0, B, W_?_diag, W_P_0} (LSTMCell),
                    <scope>/{W, b, wci, wcf, wco} (LSTMBlockCell)
 
+Those of the other cells stand where each is read, in `kinds`.
 A kernel is (D + P, 4H), its rows [input; hidden]: D is what is left of the rows.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass, field
 
 from fastlstm.formats.artefact import TensorSpec
@@ -22,11 +23,16 @@ _KERNEL_AND_BIAS = {
     "kernel": "bias",
     "weights": "biases",
     "Linear/Matrix": "Linear/Bias",
+    "linear/weights": "linear/b",  # LayerNormBasicLSTMCell without layer_norm
     "W_0": "B",
     "W": "b",
 }
 _PROJECTIONS = ("projection/kernel", "projection/weights", "W_P_0")
-_PEEPHOLES = (("w_i_diag", "w_f_diag", "w_o_diag"), ("W_I_diag", "W_F_diag", "W_O_diag"), ("wci", "wcf", "wco"))
+_PEEPHOLES: Sequence[tuple[str, ...]] = (
+    ("w_i_diag", "w_f_diag", "w_o_diag"),
+    ("W_I_diag", "W_F_diag", "W_O_diag"),
+    ("wci", "wcf", "wco"),
+)
 
 _SLOT = re.compile(  # tf.train optimizers' slot names, and the moving averages' one
     r"/(Adam|AdamW|Adamax|AMSGrad|RMSProp|Momentum|Adagrad|AdagradDA|Adadelta|Ftrl|ProximalAdagrad|"
@@ -45,15 +51,19 @@ _CELL_NUMBER = re.compile(r"[cC]ell_?(\d+)$")
 
 @dataclass(frozen=True)
 class CellVariables:
-    """The variables of one LSTM cell, by name.
+    """The variables of one recurrent cell, by name.
 
     scope        what the variables' names begin with; it names the layer
+    kernel       (D + P, 4H); a cell of another kind may have other columns
+    bias         None where the cell adds none
     input_size   D
     hidden_size  H
     output_size  P, the projection's columns; H without a projection
-    peepholes    names of (w_i, w_f, w_o), each (H,)
+    peepholes    names of (w_i, w_f, w_o), each (H,); of (w_f, w_o) where the gates i and f are coupled
     named        whether the names alone say that this is a cell, and not a dense layer of a fitting shape
-    extras       other variables below the scope, which an LSTM cell has no use for
+    extras       other variables below the scope, which the cell has no use for
+    kind         which of `kinds.KINDS` it is
+    more         the variables that only this kind has, by what they are
     """
 
     scope: str
@@ -63,7 +73,7 @@ class CellVariables:
     hidden_size: int
     output_size: int
     projection: str | None
-    peepholes: tuple[str, str, str] | None
+    peepholes: tuple[str, ...] | None
     named: bool
     extras: tuple[str, ...]
     kind: str = "LSTM"
@@ -109,15 +119,18 @@ def trained(specs: Mapping[str, TensorSpec]) -> tuple[dict[str, tuple[int, ...]]
     return kept, aside
 
 
-def find_cells(shapes: Mapping[str, tuple[int, ...]]) -> Candidates:
-    """Every scope whose variables have an LSTM cell's names and shapes."""
+def find_lstms(shapes: Mapping[str, tuple[int, ...]], taken: Set[str] = frozenset()) -> Candidates:
+    """Every scope whose variables have an LSTM cell's names and shapes.
+
+    taken  variables that belong to a cell of another kind
+    """
     cells: dict[str, CellVariables] = {}
     rejected: dict[str, str] = {}
     for kernel in sorted(shapes, key=natural):
         for leaf, bias_leaf in _KERNEL_AND_BIAS.items():
-            if kernel != leaf and not kernel.endswith("/" + leaf):
+            scope = above(kernel, leaf)
+            if scope is None or kernel in taken:
                 continue
-            scope = kernel[: -len(leaf)].rstrip("/")
             found = _cell(scope, kernel, join(scope, bias_leaf), shapes)
             if isinstance(found, CellVariables):
                 cells[scope] = found
@@ -139,6 +152,26 @@ def _cell(scope: str, kernel: str, bias: str, shapes: Mapping[str, tuple[int, ..
         return f"{kernel!r} {shape} has four times {hidden} columns, but there is no bias {bias!r}" if likely else None
     if shapes[bias] != (4 * hidden,):
         return f"{bias!r} has shape {shapes[bias]}; with {kernel!r} {shape} it would be ({4 * hidden},)"
+    return cell_below(scope, kernel, bias, hidden, shapes, named=likely)
+
+
+def cell_below(
+    scope: str,
+    kernel: str,
+    bias: str | None,
+    hidden: int,
+    shapes: Mapping[str, tuple[int, ...]],
+    *,
+    named: bool = True,
+    kind: str = "LSTM",
+    more: Mapping[str, str] | None = None,
+    diagonals: Sequence[tuple[str, ...]] = _PEEPHOLES,
+) -> CellVariables | str | None:
+    """The cell of `hidden` units with this kernel, with whatever else an LSTM cell may have below `scope`.
+
+    ->  why it is none, or None, where the rest does not fit
+    """
+    shape, more = shapes[kernel], more or {}
     if kernel.endswith("W_0") and join(scope, "W_1") in shapes:
         return (
             f"{kernel!r}, W_1 ... are no row of shards (num_unit_shards), which has as many rows in each and joins them"
@@ -146,7 +179,7 @@ def _cell(scope: str, kernel: str, bias: str, shapes: Mapping[str, tuple[int, ..
     below = {name for name in shapes if name.startswith(scope + "/")} if scope else set()
     projection = next((p for p in (join(scope, leaf) for leaf in _PROJECTIONS) if p in shapes), None)
     peepholes = next(
-        (p for p in (tuple(join(scope, leaf) for leaf in row) for row in _PEEPHOLES) if p[0] in shapes), None
+        (p for p in (tuple(join(scope, leaf) for leaf in row) for row in diagonals) if p[0] in shapes), None
     )
     output = hidden
     if projection is not None:
@@ -157,9 +190,9 @@ def _cell(scope: str, kernel: str, bias: str, shapes: Mapping[str, tuple[int, ..
         return f"of the peepholes {', '.join(peepholes)} not all are there with shape ({hidden},)"
     if shape[0] <= output:
         return (
-            f"{kernel!r} has {shape[0]} rows, of which h takes {output}: none are left for an input" if likely else None
+            f"{kernel!r} has {shape[0]} rows, of which h takes {output}: none are left for an input" if named else None
         )
-    known = {kernel, bias, *(peepholes or ()), *((projection,) if projection else ())}
+    known = {kernel, bias, projection, *(peepholes or ()), *more.values()}
     return CellVariables(
         scope=scope,
         kernel=kernel,
@@ -168,9 +201,11 @@ def _cell(scope: str, kernel: str, bias: str, shapes: Mapping[str, tuple[int, ..
         hidden_size=hidden,
         output_size=output,
         projection=projection,
-        peepholes=peepholes,  # type: ignore[arg-type]
-        named=likely,
+        peepholes=peepholes,
+        named=named,
         extras=tuple(sorted(below - known)),
+        kind=kind,
+        more=more,
     )
 
 
@@ -200,6 +235,13 @@ def within(name: str, scope: str | None) -> bool:
     """Whether `name` is `scope` or lies below it, by whole parts: "enc/rnn" is within "enc", "encoder" is not."""
     scope = (scope or "").strip("/")
     return not scope or name == scope or name.startswith(scope + "/")
+
+
+def above(name: str, leaf: str) -> str | None:
+    """The scope that `leaf` ends: "rnn/lstm_cell" for "rnn/lstm_cell/kernel" and "kernel"; None where it does not."""
+    if name != leaf and not name.endswith("/" + leaf):
+        return None
+    return name[: -len(leaf)].rstrip("/")
 
 
 def join(scope: str, leaf: str) -> str:

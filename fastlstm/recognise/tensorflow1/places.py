@@ -12,11 +12,11 @@ from fastlstm.errors import RecognitionError
 from fastlstm.formats.artefact import Artefact
 from fastlstm.formats.graph import Node, Output
 from fastlstm.layers import LSTM, Dense, Embedding, Layer
-from fastlstm.recognise.tensorflow1.cell_graph import uses_of_cell
 from fastlstm.recognise.tensorflow1.cell_use import ACTIVATIONS, CellUse, NotThisCell
 from fastlstm.recognise.tensorflow1.graph import Walker
 from fastlstm.recognise.tensorflow1.graph_ops import ADDS, FEEDS, is_upkeep
-from fastlstm.recognise.tensorflow1.names import find_cells, trained
+from fastlstm.recognise.tensorflow1.kinds import KINDS, find_cells
+from fastlstm.recognise.tensorflow1.names import trained
 
 _GATHERS = frozenset({"Gather", "GatherV2", "ResourceGather"})
 _COLLECTS = ("TensorArrayGather", "TensorArrayPack", "TensorArrayConcat", "Pack", "Concat")
@@ -65,7 +65,7 @@ class _Finder:
         shapes, _ = trained(artefact.tensors.specs)
         assert artefact.graph is not None
         self.walker = Walker(artefact.graph, shapes)
-        self.cells = find_cells(shapes).cells
+        self.cells = find_cells(shapes, with_graph=True).cells
         self.layers = layers
 
     def places(self) -> Places:
@@ -103,7 +103,7 @@ class _Finder:
         if cell is None:
             raise self._missing(layer.name)
         try:
-            return uses_of_cell(cell, self.walker)[0]
+            return KINDS[cell.kind].uses(cell, self.walker)[0]
         except NotThisCell as why:
             raise RecognitionError(f"{self.walker.graph.source}: {why}") from None
 

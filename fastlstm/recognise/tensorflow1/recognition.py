@@ -8,16 +8,16 @@ from fastlstm.recognise.averages import has_averages
 from fastlstm.recognise.findings import Recognised
 from fastlstm.recognise.overrides import Book
 from fastlstm.recognise.tensorflow1.assemble import assemble
+from fastlstm.recognise.tensorflow1.chains_by_name import stacks_by_name
 from fastlstm.recognise.tensorflow1.frozen import weights_among
 from fastlstm.recognise.tensorflow1.graph import Walker
 from fastlstm.recognise.tensorflow1.graph_ops import CALLS
 from fastlstm.recognise.tensorflow1.keras_cell import KIND as KERAS
-from fastlstm.recognise.tensorflow1.keras_cell import find_keras, keras_in_graph
+from fastlstm.recognise.tensorflow1.kinds import find_cells
 from fastlstm.recognise.tensorflow1.missing import no_lstm
 from fastlstm.recognise.tensorflow1.names import (
     Candidates,
     CellVariables,
-    find_cells,
     stack_of,
     trained,
     within,
@@ -25,7 +25,7 @@ from fastlstm.recognise.tensorflow1.names import (
 from fastlstm.recognise.tensorflow1.parts import Chain, Stack, cells_in
 from fastlstm.recognise.tensorflow1.row_shards import with_rows_joined
 from fastlstm.recognise.tensorflow1.stack_graph import GraphStacks
-from fastlstm.recognise.tensorflow1.stack_names import stack_from_names, stacks_by_name
+from fastlstm.recognise.tensorflow1.stack_names import stack_from_names
 
 _FORWARD, _BACKWARD = {"fw", "FW"}, {"bw", "BW"}  # the scopes of tf.nn.bidirectional_dynamic_rnn, up to 0.12 capitals
 
@@ -55,13 +55,7 @@ class _Recognition:
         self.shapes, self.aside = trained(artefact.tensors.specs)
         if artefact.graph is not None and artefact.format == "frozen-graph":
             self.shapes = weights_among(artefact.graph, self.shapes)
-        self.every = find_cells(self.shapes)
-        if artefact.graph is not None:
-            keras = find_keras(self.shapes)
-            taken = {name for cell in keras.cells.values() for name in cell.names}
-            keras.cells.update(keras_in_graph(Walker(artefact.graph, self.shapes), taken))
-            others = {name: why for name, why in self.every.rejected.items() if name not in keras.cells}
-            self.every = Candidates(self.every.cells | keras.cells, others | keras.rejected)
+        self.every = find_cells(self.shapes, with_graph=artefact.graph is not None)
         self.mine = Candidates(
             {name: cell for name, cell in self.every.cells.items() if within(name, scope)},
             {name: why for name, why in self.every.rejected.items() if within(name, scope)},
@@ -111,8 +105,6 @@ class _Recognition:
         if not tops:
             raise self._no_lstm(self.mine.rejected | stacks.rejected)
         if len(tops) > 1:
-            tops = self._served(tops, stacks) or tops
-        if len(tops) > 1:
             rows = [[stacks.cells[cell.scope] for cell in cells_in(top)] for top in tops]
             if len({tuple(cell.scope for cell in row) for row in rows}) == 1:
                 ways = "; ".join(" -> ".join(map(str, top)) for top in tops)
@@ -122,11 +114,6 @@ class _Recognition:
                 )
             raise self._several(rows)
         return stacks.stack(tops[0], self.scope, self.book)
-
-    def _served(self, tops: list[Chain], stacks: GraphStacks) -> list[Chain]:
-        """Those that a SavedModel's signature gives something of."""
-        before = stacks.walker.everything_before(list(stacks.walker.graph.outputs))
-        return [top for top in tops if any(use.h.node in before for use in stacks.layers.get(top, ()))]
 
     def _distinct(self, tops: list[Chain]) -> list[Chain]:
         """`tops`; one is enough where they differ in nothing but what the caller gives anyway."""
@@ -153,13 +140,13 @@ class _Recognition:
                     f"{cell.kernel!r} {self.shapes[cell.kernel]} could be an LSTM of {cell.hidden_size} units or a "
                     f"dense layer, which only a graph (.meta) can tell; scope={name!r} takes it for an LSTM"
                 )
-        stacks = stacks_by_name(cells)
+        stacks = stacks_by_name(cells, self.shapes)
         if not stacks:
             raise self._no_lstm(rejected)
         if len(stacks) > 1:
-            raise self._several(list(stacks.values()))
+            raise self._several([[cells[cell.scope] for cell in cells_in(chain)] for chain in stacks.values()])
         (stack,) = stacks.values()
-        return stack_from_names(stack, self.shapes, self.book, self.path)
+        return stack_from_names(stack, cells, self.shapes, self.book, self.path)
 
     def _no_lstm(self, rejected: dict[str, str]) -> RecognitionError:
         return no_lstm(self.path, self.shapes, self.every, rejected, self.scope)

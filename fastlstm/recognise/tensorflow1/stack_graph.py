@@ -9,32 +9,37 @@ from fastlstm.errors import RecognitionError
 from fastlstm.formats.graph import Graph, Output
 from fastlstm.recognise.overrides import KNOWN_OVERRIDES, Book
 from fastlstm.recognise.tensorflow1.beginnings import Beginnings
-from fastlstm.recognise.tensorflow1.cell_graph import uses_of_cell
+from fastlstm.recognise.tensorflow1.bidirectional import apart, joined
 from fastlstm.recognise.tensorflow1.cell_use import CellUse, NotThisCell
+from fastlstm.recognise.tensorflow1.directions import pairs_of
 from fastlstm.recognise.tensorflow1.graph import Walker
 from fastlstm.recognise.tensorflow1.head_graph import (
     Beyond,
+    around_after,
     beyond,
     gives_state,
     heads_above,
-    residual_after,
-    top_residual,
 )
-from fastlstm.recognise.tensorflow1.keras_cell import KIND as KERAS
-from fastlstm.recognise.tensorflow1.keras_cell import uses_of_keras
-from fastlstm.recognise.tensorflow1.landmarks import FromCell, Unknown
+from fastlstm.recognise.tensorflow1.kinds import KINDS
+from fastlstm.recognise.tensorflow1.marks import FromCell, Unknown
 from fastlstm.recognise.tensorflow1.names import Candidates, CellVariables, within
 from fastlstm.recognise.tensorflow1.parts import (
     Affine,
+    Both,
     Cell,
     Chain,
     Fact,
     Hot,
     Lookup,
+    Part,
     Stack,
+    Turn,
+    below_each,
     cells_in,
-    extends,
+    covers,
+    flat,
     head_names,
+    layers_in,
 )
 from fastlstm.recognise.tensorflow1.topology import Topology, layers_of
 
@@ -57,7 +62,7 @@ class GraphStacks:
         uses: list[CellUse] = []
         for scope, cell in candidates.cells.items():
             try:
-                uses.extend(uses_of_keras(cell, self.walker) if cell.kind == KERAS else uses_of_cell(cell, self.walker))
+                uses.extend(KINDS[cell.kind].uses(cell, self.walker))
                 self.cells[scope] = cell
             except NotThisCell as why:
                 self.rejected[scope] = str(why)
@@ -68,14 +73,20 @@ class GraphStacks:
                     ) from None
         self.topology = Topology(self.walker, uses)
         self.layers: Mapping[Chain, list[CellUse]] = layers_of(self.topology)
+        self.pairs = pairs_of(self.topology, self.layers)
 
     @property
     def tops(self) -> list[Chain]:
         """The chains of the stacks: the layers above which there is no other."""
-        return [chain for chain in self.layers if not any(extends(other, chain) for other in self.layers)]
+        every = [*self.layers, *self.pairs]
+        tops = [chain for chain in every if not any(covers(other, chain) for other in every)]
+        for forward, backward in apart(tops):
+            tops[tops.index(forward)] = joined(forward, backward, "concat")
+            tops.remove(backward)
+        return tops
 
     def stack(self, top: Chain, scope: str | None, book: Book) -> Stack:
-        uses = [self.layers[_layer_at(top, k)] for k, part in enumerate(top) if isinstance(part, Cell)]
+        uses = [self.layers[chain] for chain in below_each(top)]
         for layer in uses:
             for use in layer:
                 if (why := self.topology.foreign_state(use)) is not None:
@@ -85,33 +96,72 @@ class GraphStacks:
                     )
         ends = heads_above(self.topology, top)
         heads = list(ends)
-        rest = self._left_over(top, heads, [layer[0] for layer in uses], scope)
+        chain = (*top[:-1], self._top(top, heads, uses[-1][0], book)) if isinstance(top[-1], Cell) else top
+        rest = self._left_over(chain, heads, [layer[0] for layer in uses], scope)
         self._refuse_parts_of_nets(rest, ends, uses, book)
-        chain = top_residual(top, self._top_residual(top, heads, uses[-1][0], book))
+        chain, turned = self._unturned(chain)
         front, notes = self._front(chain, uses[0], book)
+        if turned and not self.topology.directions.runs_back(uses[0][0]):
+            notes = (
+                *notes,
+                f"the graph runs {uses[0][0].cell.scope!r} from the sequence's end; the model takes the steps in the "
+                f"order in which it reads them, and gives its outputs in that order",
+            )
         notes = (*notes, *Beginnings(self.topology).notes(top, uses))
+        dropped = self._dropouts([place for places in ends.values() for place in places] or [u.h for u in uses[-1]])
+        if dropped:
+            notes = (*notes, f"dropout is left out, as it does nothing at inference: {_some(dropped)}")
         if rest.state:
             notes = (*notes, f"the graph computes its initial state with {_some(rest.state)}; zero_state is zeros")
-        notes = (*notes, *self._after(ends, uses, scope, book))
+        outputs = self.pairs.get(top) or [use.h for layer in uses[-1:] for use in layer]
+        notes = (*notes, *self._after(ends, uses, outputs, scope, book))
         return Stack(
             chain=chain,
             cells=self.cells,
             facts=[
                 {what: _agreed(what, layer, book, self.walker.graph.source) for what in layer[0].facts}
-                | {"residual": self._residual(cell, layer[0])}
+                | self._around(cell, layer[0])
                 for cell, layer in zip(cells_in(chain), uses, strict=True)
             ],
             heads=[tuple(p for p in head[len(top) :] if isinstance(p, Affine)) for head in heads],
             front=front,
-            order=Fact(len(uses), "read", f"what feeds what in {self.walker.graph.source}"),
-            where=self.topology.landmarks.where,
+            order=Fact(len(layers_in(chain)), "read", f"what feeds what in {self.walker.graph.source}"),
+            where=self.topology.landmarks.where | self._where_joined(chain),
             notes=notes,
         )
 
+    def _unturned(self, chain: Chain) -> tuple[Chain, bool]:
+        """`chain` without time turned round before its first cell, and whether it was."""
+        turns = [k for k, part in enumerate(chain) if isinstance(part, Turn)]
+        if not turns:
+            return chain, False
+        first = chain.index(layers_in(chain)[0])
+        if turns != [first - 1]:
+            raise RecognitionError(
+                f"{self.walker.graph.source}: time is turned round between the layers "
+                f"{', '.join(repr(cell.scope) for cell in cells_in(chain))}, which fastlstm runs only where a forward "
+                f"and a backward stack read the same; scope= picks a part that it runs"
+            )
+        return (*chain[: first - 1], *chain[first:]), True
+
+    def _where_joined(self, chain: Chain) -> dict[Part, Fact]:
+        """How it is known in which way two directions are put together."""
+        every = {place.node: part for pair, places in self.pairs.items() for part in pair[-1:] for place in places}
+        known = {part: Fact(None, "read", self.walker.source(node)) for node, part in every.items()}
+        guess = Fact(None, "assumed", "the graph does not join the two outputs; side by side, as tf.concat does")
+        return {part: known.get(part, guess) for part in chain if isinstance(part, Both)}
+
+    def _dropouts(self, outputs: list[Output]) -> list[str]:
+        """The places where the graph drops elements of what these depend on."""
+        before = self.walker.everything_before(outputs)
+        nodes = [self.walker.graph.nodes[name] for name in before if name in self.walker.graph.nodes]
+        return sorted(node.name for node in nodes if self.walker.before_dropout(node) is not None)
+
     def _left_over(self, top: Chain, heads: list[Chain], first: list[CellUse], scope: str | None) -> _Rest:
-        parts = [part for chain in (top, *heads) for part in chain if isinstance(part, Lookup | Affine)]
+        parts = [part for chain in (top, *heads) for part in flat(chain) if isinstance(part, Lookup | Affine)]
         taken = {name for cell in self.cells.values() for name in cell.names}
         taken |= {name for part in parts for name in part if isinstance(name, str)}
+        taken |= {name for chain in (top, *heads) for cell in cells_in(chain) for name in cell.highway}
         left = [name for name in self.walker.shapes if name not in taken and within(name, scope)]
         if not left:
             return _Rest([], [], [])
@@ -161,10 +211,16 @@ class GraphStacks:
         )
 
     def _after(
-        self, ends: Mapping[Chain, list[Output]], uses: list[list[CellUse]], scope: str | None, book: Book
+        self,
+        ends: Mapping[Chain, list[Output]],
+        uses: list[list[CellUse]],
+        outputs: list[Output],
+        scope: str | None,
+        book: Book,
     ) -> Iterator[str]:
         """What to say of what the graph makes of the last cell's output that the model does not.
 
+        outputs  of the last layer
         Raises RecognitionError where variables take part in it, unless head= says where the model ends.
         """
         last = uses[-1][0].cell.scope
@@ -178,7 +234,7 @@ class GraphStacks:
         if names and chain is None:
             yield from self._before_given(names[0], uses[-1])
             return
-        starts = ends[chain] if chain else [use.h for use in uses[-1]]
+        starts = ends[chain] if chain else outputs
         found = beyond(self.topology, starts, uses[0][0].x)
         variables = [name for name in found.variables if within(name, scope)]
         if variables and not names:
@@ -203,26 +259,29 @@ class GraphStacks:
                 yield f"{between}: {ops}" if ops else between
                 return
 
-    def _top_residual(self, top: Chain, heads: list[Chain], use: CellUse, book: Book) -> bool:
-        """Whether the last cell's input is added to its output before the graph goes on."""
+    def _top(self, top: Chain, heads: list[Chain], use: CellUse, book: Book) -> Cell:
+        """The last cell, with its input added or mixed in if that is so before the graph goes on."""
         if not heads:
-            return residual_after(self.topology, use)
+            return around_after(self.topology, use)
         given = book.value("head") if book.given("head") else None
         names = given if isinstance(given, list | tuple) else (given,)
         mine = [head for head in heads if head_names(head)[0] in names] or heads
-        flags = {part.residual for head in mine for part in [head[len(top) - 1]] if isinstance(part, Cell)}
-        if len(flags) > 1 and not book.given("residual"):
+        cells = {part for head in mine for part in [head[len(top) - 1]] if isinstance(part, Cell)}
+        if len(cells) > 1 and not book.given("residual"):
             raise RecognitionError(
-                f"{self.walker.graph.source}: what follows {cells_in(top)[-1].scope!r} reads its output both with and "
+                f"{self.walker.graph.source}: what follows {use.cell.scope!r} reads its output both with and "
                 f"without its input added; pass residual=True or residual=False, or head= to choose"
             )
-        return flags.pop()
+        return cells.pop()
 
-    def _residual(self, cell: Cell, use: CellUse) -> Fact:
-        known = self.topology.landmarks.where.get(cell) if cell.residual else None
-        if known is not None:
-            return known._replace(value=True)
-        return Fact(False, "read", f"{self.walker.source(use.h.node)}: no input is added")
+    def _around(self, cell: Cell, use: CellUse) -> dict[str, Fact]:
+        """Whether the cell's input is added to its output, or mixed into it."""
+        known = self.topology.landmarks.where.get(cell)
+        none = Fact(False, "read", f"{self.walker.source(use.h.node)}: no input is added")
+        found = {"residual": known._replace(value=True) if known and cell.residual else none}
+        if cell.highway and known is not None:
+            found["highway"] = known._replace(value=cell.highway)
+        return found
 
     def _front(self, chain: Chain, first: list[CellUse], book: Book) -> tuple[Fact, tuple[str, ...]]:
         """How the model's input is known, and what to say of it."""
@@ -238,11 +297,6 @@ class GraphStacks:
             )
         note = f"the graph computes the first layer's input with {entry.text}; the model takes that result as its input"
         return Fact(None, "read", f"{entry.text} of {source}"), () if entry.feed else (note,)
-
-
-def _layer_at(top: Chain, k: int) -> Chain:
-    """The key in `layers` of the cell at `k`, whose own residual is not part of it."""
-    return top_residual(top[: k + 1], False)
 
 
 def _agreed(what: str, uses: list[CellUse], book: Book, source: str) -> Fact:

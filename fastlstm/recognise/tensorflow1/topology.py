@@ -11,10 +11,20 @@ from typing import NamedTuple
 
 from fastlstm.formats.graph import Node, Output
 from fastlstm.recognise.tensorflow1.cell_use import ACTIVATIONS, CellUse
+from fastlstm.recognise.tensorflow1.directions import Directions
 from fastlstm.recognise.tensorflow1.graph import Walker
 from fastlstm.recognise.tensorflow1.graph_ops import ADDS, FEEDS
-from fastlstm.recognise.tensorflow1.landmarks import FromAffine, FromCell, FromIds, Landmarks, Mark, Unknown
-from fastlstm.recognise.tensorflow1.parts import Affine, Cell, Chain, Hot, Lookup, Part
+from fastlstm.recognise.tensorflow1.landmarks import Landmarks
+from fastlstm.recognise.tensorflow1.marks import (
+    FromAffine,
+    FromCell,
+    FromIds,
+    FromPair,
+    FromTurned,
+    Mark,
+    Unknown,
+)
+from fastlstm.recognise.tensorflow1.parts import TURNED, Affine, Both, Cell, Chain, Hot, Lookup, Part, Turn
 
 _FAR = 64  # nodes between a step's input and what it is a step of, far more than there are
 _SHARDS = frozenset({"DynamicStitch", "ParallelDynamicStitch"})
@@ -60,6 +70,7 @@ class Topology:
         self._places: dict[CellUse, Place] = {}
         self._twins: dict[tuple[Chain, CellUse | None], list[CellUse]] | None = None
         self._below: dict[CellUse, frozenset[CellUse]] = {}
+        self.directions = Directions(self)
         for use in self.uses:  # in the order of time, so that no step waits for all that came before it
             self._uses_below(use)
 
@@ -68,7 +79,8 @@ class Topology:
         if use not in self._keys:
             self._keys[use] = ()  # met again on the way down, it is no layer below itself
             below = self.chain(use.x, use.cell.input_size, use)
-            self._keys[use] = (*below, Cell(use.cell.scope))
+            turned = (TURNED,) if self.directions.runs_back(use) else ()
+            self._keys[use] = (*below, *turned, Cell(use.cell.scope))
         return self._keys[use]
 
     def chain(self, output: Output, size: int, reader: CellUse | None = None) -> Chain:
@@ -76,11 +88,12 @@ class Topology:
 
         reader  whose input it is; what comes from the reader's own previous step is feedback, no layer
         """
-        marks = [m for m in self.landmarks.marks(output) if reader is None or not self._is_feedback(m, reader)]
-        chains = {self._chain_of(m, reader) for m in marks}
+        marks = [m for m in self.landmarks.marks(output) if reader is None or not self.is_feedback(m, reader)]
+        chains = {self.chain_of(m, reader, size) for m in marks}
         if len(chains) == 1:
             (chain,) = chains
-            if chain and self.size(chain[-1]) == size:
+            given = next((part for part in reversed(chain) if not isinstance(part, Turn)), None)
+            if chain and (given is None or self.size(given) == size):
                 return chain
         self.entries[reader] = self._entry(output, marks)
         return ()
@@ -106,14 +119,21 @@ class Topology:
                 return self.walker.shapes[part.kernel][0 if part.transposed else 1]
             case Cell(scope):
                 return next(u.cell.output_size for u in self.uses if u.cell.scope == scope)
+            case Both(forward, backward, mode):
+                return self.size(forward[-1]) + (self.size(backward[-1]) if mode == "concat" else 0)
+        return 0
 
     def _rows(self, part: Affine) -> int:
         return self.walker.shapes[part.kernel][1 if part.transposed else 0]
 
-    def _chain_of(self, mark: Mark, reader: CellUse | None) -> Chain:
+    def chain_of(self, mark: Mark, reader: CellUse | None, size: int) -> Chain:
         match mark:
-            case FromCell(use, "h", residual):
-                return (*self.layer(use)[:-1], Cell(use.cell.scope, residual))
+            case FromCell(use, "h", residual, highway):
+                return (*self.layer(use)[:-1], Cell(use.cell.scope, residual, highway))
+            case FromTurned(below, _):
+                return (*self.chain(below, size, reader), TURNED)
+            case FromPair(one, other, mode):
+                return self.directions.joined(FromPair(one, other, mode), reader)
             case FromAffine(part, below):
                 return (*self.chain(below, self._rows(part), reader), part)
             case FromIds(part):
@@ -122,13 +142,13 @@ class Topology:
 
     # Feedback
 
-    def _is_feedback(self, mark: Mark, reader: CellUse) -> bool:
+    def is_feedback(self, mark: Mark, reader: CellUse) -> bool:
         """Whether `mark` comes from the cell use whose state `reader` goes on with, or from layers above that.
 
         A generating loop feeds the model's output back as its next input. A layer below gives its output to a cell,
         but never the cell's state.
         """
-        before = self._state_sources(reader) | {reader}
+        before = self.state_sources(reader) | {reader}
         pending, seen = self._cells_of(mark), set[CellUse]()
         while pending:
             use = pending.pop()
@@ -143,11 +163,11 @@ class Topology:
         """The cells whose outputs `use` reads, feedback left out."""
         if use not in self._below:
             self._below[use] = frozenset()  # met again on the way down, it is no layer below itself
-            below = [m for m in self.landmarks.marks(use.x) if not self._is_feedback(m, use)]
+            below = [m for m in self.landmarks.marks(use.x) if not self.is_feedback(m, use)]
             self._below[use] = frozenset(cell for m in below for cell in self._cells_of(m))
         return self._below[use]
 
-    def _state_sources(self, use: CellUse) -> frozenset[CellUse]:
+    def state_sources(self, use: CellUse) -> frozenset[CellUse]:
         """The uses of the same cell whose state `use` goes on with: itself in a loop, else the step before."""
         if use not in self._state:
             self._state[use] = frozenset((*self._roles(use, use.h_before), *self._roles(use, use.c_before)))
@@ -162,11 +182,15 @@ class Topology:
         pending, seen, cells = [mark], set(), []
         while pending:
             match pending.pop():
-                case FromCell(use, _, _):
+                case FromCell(use):
                     cells.append(use)
-                case FromAffine(_, below) if below not in seen:
+                case FromAffine(_, below) | FromTurned(below, _) if below not in seen:
                     seen.add(below)
                     pending.extend(self.landmarks.marks(below))
+                case FromPair(one, other):
+                    for below in {one, other} - seen:
+                        seen.add(below)
+                        pending.extend(self.landmarks.marks(below))
         return cells
 
     # What the state is
@@ -191,7 +215,7 @@ class Topology:
                 by = ", ".join(map(self._name, strange)) or f"{onward.node!r}"
                 return f"the {role} of the next step is computed by {by}, which is not the cell's own"
         h, c = roles["h"], roles["c"]
-        if (
+        if use.h != use.c and (
             h.keys() != c.keys()
             or not all("h" in roles for roles in h.values())
             or not all("c" in r for r in c.values())
@@ -202,16 +226,22 @@ class Topology:
     def _is_computed(self, mark: Mark, use: CellUse) -> bool:
         """Whether a state that comes from `mark` is more than what a cell has given."""
         return (
-            isinstance(mark, Unknown | FromAffine)
-            or (isinstance(mark, FromCell) and mark.residual and mark.use.cell == use.cell)
+            isinstance(mark, Unknown | FromAffine | FromTurned | FromPair)
+            or (isinstance(mark, FromCell) and (mark.residual or mark.highway) and mark.use.cell == use.cell)
         )  # fmt: skip
 
     def _follows(self, mark: Mark, use: CellUse) -> bool:
         """Whether `mark` is computed from an earlier use of `use`'s cell."""
         if isinstance(mark, FromCell):
             return True
-        output = mark.below if isinstance(mark, FromAffine) else Output(getattr(mark, "node", ""), 0)
-        before = self.walker.everything_before([output])
+        match mark:
+            case FromAffine(_, below) | FromTurned(below, _):
+                outputs = [below]
+            case FromPair(one, other):
+                outputs = [one, other]
+            case _:
+                outputs = [Output(getattr(mark, "node", ""), 0)]
+        before = self.walker.everything_before(outputs)
         return any(u.h.node in before or u.c.node in before for u in self.uses if u.cell == use.cell)
 
     def _name(self, mark: Mark) -> str:
@@ -220,8 +250,12 @@ class Topology:
                 return f"{op} {node!r}"
             case FromAffine(part, _):
                 return f"the dense layer {part.kernel!r}"
-            case FromCell(use, _, _):
+            case FromCell(use):
                 return f"{use.h.node!r} and the input"
+            case FromTurned(below, _):
+                return f"{below.node!r} in another order"
+            case FromPair(one, other):
+                return f"{one.node!r} and {other.node!r}"
         return "a lookup"
 
     # Which step follows which, where a loop is unrolled
@@ -230,7 +264,7 @@ class Topology:
         """The uses in the same layer whose state `use` goes on with, the latest last; with `use` itself in a loop."""
         if use not in self._before:
             mine = self.layer(use)
-            same = (u for u in self._state_sources(use) if self.layer(u) == mine)
+            same = (u for u in self.state_sources(use) if self.layer(u) == mine)
             self._before[use] = sorted(same, key=self._order.__getitem__)
         return self._before[use]
 
@@ -241,7 +275,7 @@ class Topology:
     def is_step(self, use: CellUse) -> bool:
         """Whether `use` is one step of an unrolled loop, and not all steps in one."""
         whole = self.walker.node(use.h).op.startswith("BlockLSTM")
-        return not whole and use not in self._state_sources(use)
+        return not whole and use not in self.state_sources(use)
 
     def place(self, use: CellUse) -> Place:
         """Which step of what `use` reads."""

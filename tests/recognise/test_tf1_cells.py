@@ -1,0 +1,166 @@
+"""Every TensorFlow 1 cell and wrapper, from genuine 0.12, 1.0 and 1.15: what is found, with the graph and without."""
+
+import dataclasses
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from tf1_graphs import artefact, found, recognise
+
+import fastlstm
+from fastlstm.errors import ArgumentError, RecognitionError
+from fastlstm.formats import open_artefact
+from fastlstm.layers import GRU, LSTM, Bidirectional, Dense, Embedding
+from tests.test_golden import without_padding
+from tests.tolerances import TOLERANCES, assert_close
+
+DATA = Path(__file__).parents[1] / "data"
+CASES = sorted(path.parent for path in DATA.glob("cells_tf*/*/expect.json"))
+
+#: What names and TensorFlow's defaults cannot say: the overrides that say it.
+SAID = {
+    "layer_norm": {"forget_bias": 0.7},
+    "layer_norm_relu": {"activation": "relu"},
+    "layer_norm_lstm": {"forget_bias": 0.4, "cell_clip": 0.7, "proj_clip": 0.5},
+    "coupled_full": {"forget_bias": 0.3, "proj_clip": 0.4, "activation": "softsign"},
+    "block_fused_clip": {"cell_clip": 0.5},
+    "cells_tf1.0/block_cell": {"forget_bias": 0.8, "cell": "LSTMBlockCell"},
+    "cells_tf0.12/block_cell": {"forget_bias": 0.8},
+    "cells_tf1.15/block_cell": {"forget_bias": -0.4},
+    "cells_tf1.0/projections": {"cell": "LSTMCell"},
+    "cells_tf1.0/state_not_tuple": {"cell": "LSTMCell"},
+    "cells_tf1.0/bidirectional_concat": {"cell": "LSTMCell", "head_activation": "tanh"},
+    "bidirectional_concat": {"head_activation": "tanh"},
+    "bidirectional_sum": {"merge_mode": "sum"},
+}
+#: What they cannot say at all: a GRU with relu under an LSTM with tanh, residuals, heads by names of one's own, two
+#: stacks without a common scope.
+NEEDS_GRAPH = {"gru_and_lstm", "device_residual", "time_major", "bidirectional_stack"}
+
+
+def name(case):
+    return f"{case.parent.name}/{case.name}"
+
+
+def described(layer):
+    """A layer in the words of expect.json."""
+    match layer:
+        case Embedding():
+            return {"type": "Embedding", "vocab": layer.vocabulary_size, "dim": layer.output_size}
+        case Dense():
+            return {"type": "Dense", "out": layer.output_size, "activation": layer.activation.label}
+        case Bidirectional():
+            ways = {way: [described(part) for part in getattr(layer, way)] for way in ("forward", "backward")}
+            return {"type": "Bidirectional", **ways, "merge_mode": layer.merge_mode}
+    words = {"type": type(layer).__name__, "hidden": layer.hidden_size, "residual": layer.residual}
+    words |= {"activation": layer.activation.label, "highway": None}
+    if layer.highway is not None:
+        words["highway"] = "coupled" if layer.highway.transform_kernel is None else "uncoupled"
+    if isinstance(layer, LSTM):
+        words |= {"layer_norm": layer.layer_norm is not None, "peepholes": layer.peepholes is not None}
+        words |= {"cell_clip": layer.cell_clip, "proj_clip": layer.proj_clip}
+        words |= {"projection": None if layer.projection is None else layer.output_size}
+    return words
+
+
+def expected(words):
+    """The words of expect.json with what they leave out; numbers as a float32 graph holds them."""
+    if words["type"] == "Bidirectional":
+        return words | {way: [expected(part) for part in words[way]] for way in ("forward", "backward")}
+    if words["type"] not in ("LSTM", "GRU"):
+        return words
+    full = {"residual": False, "activation": "tanh", "highway": None}
+    if words["type"] == "LSTM":
+        full |= dict.fromkeys(("layer_norm", "peepholes"), False)
+        full |= dict.fromkeys(("cell_clip", "proj_clip", "projection"))
+    full |= {key: value for key, value in words.items() if key != "forget_bias"}
+    return {k: float(np.float32(v)) if k.endswith("_clip") and v else v for k, v in full.items()}
+
+
+def flat(words):
+    for word in words:
+        yield from flat([*word["forward"], *word["backward"]]) if word["type"] == "Bidirectional" else [word]
+
+
+@pytest.mark.parametrize("case", CASES, ids=name)
+def test_the_graph_says_it_all(case):
+    expect = json.loads((case / "expect.json").read_text())
+    recognised = recognise(open_artefact(case / "model"), scope=expect["scope"])
+    assert [described(layer) for layer in recognised.layers] == [expected(words) for words in expect["layers"]]
+    lstms = [words for words in flat(expect["layers"]) if words["type"] == "LSTM"]
+    wanted = [float(np.float32(words.get("forget_bias", 1.0))) for words in lstms]
+    assert [f.value for f in recognised.findings if f.what == "forget_bias"] == wanted
+    assumed = [f.what for f in recognised.findings if f.how == "assumed"]
+    assert assumed == (["merge_mode"] if case.name == "bidirectional_apart" else [])
+    for what in ("activation", "epsilon", "layer_norm", "highway", "coupled_gates", "reset_after"):
+        assert all("model.meta" in f.source or "the graph" in f.source for f in recognised.findings if f.what == what)
+
+
+@pytest.mark.parametrize("case", [case for case in CASES if case.name not in NEEDS_GRAPH], ids=name)
+def test_names_and_what_the_caller_says_give_the_same_outputs(case, tmp_path):
+    """The file without its .meta."""
+    expect, golden = json.loads((case / "expect.json").read_text()), np.load(case / "golden.npz")
+    for file in case.glob("model.[id]*"):
+        (tmp_path / file.name).symlink_to(file)
+    said = SAID.get(name(case), SAID.get(case.name, {}))
+    model = fastlstm.load(tmp_path / "model", scope=expect["scope"], device="numpy", **said)
+    tolerance = TOLERANCES["layer norm" if expect.get("layer_norm") else "float32"]
+    ys, state = model.run(golden["x"], None, golden.get("lengths"))
+    assert_close(without_padding(ys, golden), golden["y"], tolerance)
+    for k, layer in enumerate(state):
+        assert_close(layer.h, golden[f"h_{k}"], tolerance)
+    assert any(f.how == "assumed" for f in model.report)
+
+
+def test_the_silent_clip_bites():
+    """So that the fixtures of old block cells would show it if it were lost."""
+    for case in (c for c in CASES if c.name in ("block_cell", "block_fused") and c.parent.name != "cells_tf1.15"):
+        golden = np.load(case / "golden.npz")
+        ys, _ = fastlstm.load(case / "model", cell_clip=None, device="numpy").run(golden["x"])
+        assert np.abs(ys - golden["y"])[0].max() > 1e-2, case
+
+
+@pytest.mark.parametrize("case", ["block_cell", "state_not_tuple"])
+def test_block_cell_or_not_is_asked_for(case):
+    """TF 1.0 and 1.1 gave LSTMCell and LSTMBlockCell, which clips, the same names."""
+    without = dataclasses.replace(open_artefact(DATA / "cells_tf1.0" / case / "model"), graph=None)
+    with pytest.raises(RecognitionError, match=r"cell='LSTMCell' or cell='LSTMBlockCell' \(or cell_clip=None"):
+        recognise(without)
+    assert found(recognise(without, cell="LSTMBlockCell"), "cell_clip", recognise_last(without)).value == 3.0
+    assert found(recognise(without, cell_clip=None), "cell_clip", recognise_last(without)).value is None
+
+
+def recognise_last(what):
+    return recognise(what, cell="LSTMCell").layers[-1].name
+
+
+def test_overrides_that_no_layer_has_are_refused():
+    path = DATA / "cells_tf1.15" / "gru_cell" / "model"
+    for wrong in ({"merge_mode": "sum"}, {"cell": "LSTMCell"}, {"num_units": 3}):
+        with pytest.raises(ArgumentError, match="no layer"):
+            fastlstm.load(path, **wrong)
+
+
+def test_both_directions_can_be_joined_otherwise_or_taken_alone():
+    path = DATA / "cells_tf1.15" / "bidirectional_apart" / "model"
+    assert fastlstm.load(path).layers[0].merge_mode == "concat"
+    assert fastlstm.load(path, merge_mode="ave").layers[0].merge_mode == "ave"
+    alone = fastlstm.load(path, scope="bidirectional_rnn/bw")
+    assert [type(layer) for layer in alone.layers] == [LSTM]
+    assert any("from the sequence's end" in note for note in alone.report.notes)
+
+
+def test_dropout_is_told():
+    notes = recognise(open_artefact(DATA / "cells_tf1.15" / "dropout" / "model")).notes
+    assert any("dropout" in note and "left out" in note for note in notes)
+
+
+def test_a_gru_beside_an_lstm_of_one_stack():
+    variables = {"rnn/multi_rnn_cell/cell_0/gru_cell/gates/kernel": (3 + 5, 10)}
+    variables |= {"rnn/multi_rnn_cell/cell_0/gru_cell/gates/bias": (10,)}
+    variables |= {"rnn/multi_rnn_cell/cell_0/gru_cell/candidate/kernel": (8, 5)}
+    variables |= {"rnn/multi_rnn_cell/cell_0/gru_cell/candidate/bias": (5,)}
+    variables |= {"rnn/multi_rnn_cell/cell_1/lstm_cell/kernel": (5 + 4, 16)}
+    variables |= {"rnn/multi_rnn_cell/cell_1/lstm_cell/bias": (16,)}
+    assert [type(layer) for layer in recognise(artefact(variables)).layers] == [GRU, LSTM]

@@ -92,11 +92,12 @@ def verify(
         "steps": loop,
         "stride": stride,
         "feedback": feedback,
-        "single_steps": why_no_steps,
+        "single_steps": why_no_steps or job.get("single_steps"),
     }
     answer, theirs = run_original(job, given, python, timeout)
-    allowed = tolerance or _tolerance(model, theirs)
-    comparison = _Comparison(model, ours, theirs, allowed, stride, job["cut"])
+    coarser = _coarser(model, theirs)
+    allowed = tolerance or _tolerance(model, coarser)
+    comparison = _Comparison(model, ours, theirs, allowed, float(np.finfo(coarser).eps), stride, job["cut"])
     differences = [*comparison.whole(), *comparison.known(), *comparison.loop(), *comparison.free()]
     left = [f"{_WORDS[what]}: {why}" for what, why in answer["unavailable"].items()] + comparison.left
     if not any(d.comparison in ("whole", "known") for d in differences):
@@ -114,19 +115,28 @@ def verify(
     )
 
 
-def _tolerance(model: Model, theirs: Arrays) -> float:
-    coarsest = min((a.dtype for a in theirs.values() if a.dtype.kind == "f"), key=lambda t: t.itemsize, default=None)
-    name = min([model.dtype, *([coarsest] if coarsest else [])], key=lambda t: t.itemsize).name
+def _coarser(model: Model, theirs: Arrays) -> np.dtype:
+    """The dtype with the larger rounding, of the model's and those of the original."""
+    dtypes = [model.dtype, *(a.dtype for a in theirs.values() if a.dtype in (np.float16, np.float32, np.float64))]
+    return min(dtypes, key=lambda dtype: dtype.itemsize)
+
+
+def _tolerance(model: Model, dtype: np.dtype) -> float:
     normed = any(getattr(layer, "layer_norm", None) is not None for layer in recurrent_layers(model.layers))
-    return max(TOLERANCES.get(name, TOLERANCES["float32"]), LAYER_NORM if normed and name == "float32" else 0.0)
+    return max(TOLERANCES[dtype.name], LAYER_NORM if normed and dtype == np.float32 else 0.0)
 
 
 class _Comparison:
-    """left  what could not be compared"""
+    """epsilon  of the dtype: a value above 1 that is carried on is rounded at every step
+    left     what could not be compared
+    """
 
-    def __init__(self, model: Model, ours: Arrays, theirs: Arrays, tolerance: float, stride: int, cut: bool) -> None:
+    def __init__(
+        self, model: Model, ours: Arrays, theirs: Arrays, tolerance: float, epsilon: float, stride: int, cut: bool
+    ) -> None:
         self.model, self.ours, self.theirs = model, ours, theirs
         self.tolerance, self.stride, self.cut = tolerance, stride, cut
+        self.rounded = 0.5 * epsilon * len(ours["known/y"])
         self.left: list[str] = []
         self.names = [layer.name for layer in recurrent_layers(model.layers)]
 
@@ -183,7 +193,7 @@ class _Comparison:
         a, b = ours.astype(np.float64), theirs.astype(np.float64)
         away = np.where(np.isnan(a) & np.isnan(b), 0.0, np.abs(a - b)).reshape(len(a), -1).max(axis=1)
         away = np.where(np.isnan(away), np.inf, away)
-        allowed = self.tolerance * scale
+        allowed = self.tolerance * scale + (self.rounded * (scale - 1) if comparison in ("known", "whole") else 0.0)
         beyond = np.flatnonzero(away > allowed)
         begins = int(beyond[0]) * stride if beyond.size else None
         return Difference(comparison, layer, value, float(away.max()), int(away.argmax()) * stride, allowed, begins)

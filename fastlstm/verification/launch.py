@@ -20,6 +20,7 @@ RUNNER = Path(__file__).with_name("runner")
 _INSTALL = (
     "pip install tensorflow-cpu tf_keras, or pass --python /path/to/python (python= in Python) of one that has it"
 )
+_OTHER_AGE = "a TensorFlow of the file's own age may, with --python (python= in Python)"
 _SHOWN = 12  # lines of what the runner wrote to stderr
 
 
@@ -74,9 +75,10 @@ def _check(answer: Mapping[str, Any], job: Mapping[str, Any], python: str | None
     if "missing" in answer:
         raise VerificationError(f"{where} has no TensorFlow that runs {job['path']} ({answer['missing']}): {_INSTALL}")
     if "cannot" in answer:
-        raise VerificationError(f"{job['path']}: {answer['cannot']} ({answer.get('runner', where)})")
+        raise VerificationError(
+            f"{job['path']}: {answer.get('runner', where)} cannot load it: {answer['cannot']}; {_OTHER_AGE}"
+        )
     if "error" in answer:
         raise VerificationError(
-            f"{job['path']}: {answer.get('runner', where)} cannot run it: {answer['error']}; a TensorFlow of the "
-            f"file's own age may, with --python\n{said}"
+            f"{job['path']}: {answer.get('runner', where)} cannot run it: {answer['error']}; {_OTHER_AGE}\n{said}"
         )

@@ -7,13 +7,16 @@ from typing import Any
 
 from fastlstm.errors import RecognitionError, VerificationError
 from fastlstm.formats.artefact import Artefact
-from fastlstm.layers import LSTM, Layer, OneHot
+from fastlstm.layers import Layer, OneHot, recurrent_layers
 
 _ONLY_WEIGHTS = "it holds weights and nothing that TensorFlow could run; verify {instead}"
+_WHOLE = _ONLY_WEIGHTS.format(instead="the whole model's file (model.save) instead")
 _INSTEAD = {
     "checkpoint": "needs the graph, the .meta file that was saved beside it: put it there",
-    "keras": _ONLY_WEIGHTS.format(instead="the whole model's file (model.save) instead"),
-    "keras-h5": _ONLY_WEIGHTS.format(instead="the whole model's file (model.save) instead"),
+    "checkpoint-v1": "needs the graph, the .meta file that was saved beside it: put it there",
+    "keras": _WHOLE,
+    "keras-h5": _WHOLE,
+    "keras-shards": _WHOLE,
     "safetensors": _ONLY_WEIGHTS.format(instead="the file that the model was loaded from"),
 }
 
@@ -26,13 +29,15 @@ def describe_original(artefact: Artefact, layers: Sequence[Layer], overrides: Ma
 
     Raises VerificationError where there is nothing to run.
     """
-    path = str(artefact.path)
-    if artefact.keras is not None and artefact.keras.model is not None and artefact.format != "saved-model":
-        return {"kind": "keras", "path": path, "version": artefact.keras.version, "cut": "head" in overrides}
+    path, cut = str(artefact.path), "head" in overrides
     if artefact.graph is not None and artefact.architecture is None:
         return _graph(artefact, layers)
-    if artefact.format == "saved-model":
-        return {"kind": "signature", "path": path, "cut": "head" in overrides}
+    if artefact.program is not None:
+        return {"kind": "signature", "path": path, "version": "2", "cut": cut}
+    if artefact.keras is not None and artefact.keras.model is not None:
+        return {"kind": "keras", "path": path, "version": artefact.keras.version, "cut": cut}
+    if artefact.objects is not None:
+        raise VerificationError(f"{path}: {_ONLY_WEIGHTS.format(instead='the SavedModel or Keras file of the model')}")
     advice = _INSTEAD.get(artefact.format, _ONLY_WEIGHTS.format(instead="the model that it was made from"))
     raise VerificationError(f"{path}: {advice}")
 
@@ -44,13 +49,14 @@ def _graph(artefact: Artefact, layers: Sequence[Layer]) -> dict[str, Any]:
         places = find_places(artefact, layers)
     except RecognitionError as error:
         raise VerificationError(f"{artefact.path}: the graph does not show where the layers are: {error}") from error
+    highways = [layer.name for layer in recurrent_layers(layers) if getattr(layer, "highway", None) is not None]
     described = []
     for layer, place in zip(layers, places.layers, strict=True):
         described.append({
             "kind": place.kind,
             "inputs": place.inputs,
             "outputs": place.outputs,
-            "residual": isinstance(layer, LSTM) and layer.residual,
+            "residual": getattr(layer, "residual", False),
             "sequence": bool(place.inputs) and _takes_a_sequence(artefact, place.outputs[-1]),
             "size": layer.output_size if isinstance(layer, OneHot) else 0,
         })  # fmt: skip
@@ -62,12 +68,12 @@ def _graph(artefact: Artefact, layers: Sequence[Layer]) -> dict[str, Any]:
         why_not = f"its input comes from {named}" if places.feeds else "its input is not fed"
     elif places.y is None:
         why_not = "what its last layer gives stays in a loop"
-    load, meta = {"saved-model": "saved_model", "graph": "frozen"}.get(artefact.format, "meta"), f"{artefact.path}.meta"
+    load = {"saved-model": "saved_model", "frozen-graph": "frozen"}.get(artefact.format, "meta")
     return {
         "kind": "graph",
         "load": load,
         "path": str(artefact.path),
-        "meta": meta,
+        "meta": f"{artefact.path}.meta",
         "tags": ["serve"],
         "layers": described,
         "whole": {
@@ -76,6 +82,7 @@ def _graph(artefact: Artefact, layers: Sequence[Layer]) -> dict[str, Any]:
             "why_not": why_not,
         },
         "cut": False,
+        "single_steps": f"{highways[0]!r} is within a highway, which is not a part of its cell" if highways else None,
     }
 
 

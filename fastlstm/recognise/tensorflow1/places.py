@@ -11,12 +11,10 @@ from dataclasses import dataclass
 from fastlstm.errors import RecognitionError
 from fastlstm.formats.artefact import Artefact
 from fastlstm.formats.graph import Node, Output
-from fastlstm.layers import LSTM, Dense, Embedding, Layer
-from fastlstm.recognise.tensorflow1.cell_use import ACTIVATIONS, CellUse, NotThisCell
-from fastlstm.recognise.tensorflow1.graph import Walker
+from fastlstm.layers import GRU, LSTM, Dense, Embedding, Layer, OneHot
+from fastlstm.recognise.tensorflow1.cell_use import ACTIVATIONS, CellUse
 from fastlstm.recognise.tensorflow1.graph_ops import ADDS, FEEDS, is_upkeep
-from fastlstm.recognise.tensorflow1.kinds import KINDS, find_cells
-from fastlstm.recognise.tensorflow1.names import trained
+from fastlstm.recognise.tensorflow1.recognition import uses_in_graph
 
 _GATHERS = frozenset({"Gather", "GatherV2", "ResourceGather"})
 _COLLECTS = ("TensorArrayGather", "TensorArrayPack", "TensorArrayConcat", "Pack", "Concat")
@@ -62,10 +60,9 @@ def find_places(artefact: Artefact, layers: Sequence[Layer]) -> Places:
 
 class _Finder:
     def __init__(self, artefact: Artefact, layers: Sequence[Layer]) -> None:
-        shapes, _ = trained(artefact.tensors.specs)
-        assert artefact.graph is not None
-        self.walker = Walker(artefact.graph, shapes)
-        self.cells = find_cells(shapes, with_graph=True).cells
+        names = {layer.name for layer in layers if isinstance(layer, LSTM | GRU)}
+        self.walker, uses = uses_in_graph(artefact, names)
+        self.uses = {use.cell.scope: use for use in reversed(uses)}  # the first of each
         self.layers = layers
 
     def places(self) -> Places:
@@ -85,8 +82,10 @@ class _Finder:
 
     def _place(self, layer: Layer) -> tuple[LayerPlace, CellUse | None, Output | None]:
         """The place, the use of a cell, and the last output of anything else."""
-        if isinstance(layer, LSTM):
-            use = self._use(layer)
+        if isinstance(layer, LSTM | GRU):
+            use = self.uses.get(layer.name)
+            if use is None:
+                raise self._missing(layer.name)
             inputs = (_text(use.x), _text(use.c_before), _text(use.h_before))
             return LayerPlace("cell", inputs, (_text(use.c), _text(use.h))), use, None
         if isinstance(layer, Embedding):
@@ -96,16 +95,9 @@ class _Finder:
         if isinstance(layer, Dense):
             node, end = self._dense(layer)
             return LayerPlace("rows", (_text(node.inputs[0]),), (_text(end),)), None, end
-        return LayerPlace("one_hot"), None, None
-
-    def _use(self, layer: LSTM) -> CellUse:
-        cell = self.cells.get(layer.name)
-        if cell is None:
-            raise self._missing(layer.name)
-        try:
-            return KINDS[cell.kind].uses(cell, self.walker)[0]
-        except NotThisCell as why:
-            raise RecognitionError(f"{self.walker.graph.source}: {why}") from None
+        if isinstance(layer, OneHot):
+            return LayerPlace("one_hot"), None, None
+        raise RecognitionError(f"{layer!r} takes all steps at once")
 
     def _dense(self, layer: Dense) -> tuple[Node, Output]:
         """The product, and the last of the bias and the activation that follow it."""

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Container
+
 from fastlstm.errors import RecognitionError
 from fastlstm.formats.artefact import Artefact
 from fastlstm.recognise.averages import has_averages
 from fastlstm.recognise.findings import Recognised
 from fastlstm.recognise.overrides import Book
 from fastlstm.recognise.tensorflow1.assemble import assemble
+from fastlstm.recognise.tensorflow1.cell_use import CellUse
 from fastlstm.recognise.tensorflow1.chains_by_name import stacks_by_name
 from fastlstm.recognise.tensorflow1.frozen import weights_among
 from fastlstm.recognise.tensorflow1.graph import Walker
@@ -44,6 +47,15 @@ def recognise_tensorflow1(artefact: Artefact, *, scope: str | None, book: Book) 
         raise RecognitionError(
             f"{artefact.path}: the graph has more layers upon each other than can be followed"
         ) from None
+
+
+def uses_in_graph(artefact: Artefact, names: Container[str]) -> tuple[Walker, list[CellUse]]:
+    """The graph of `artefact`, and every use of the cells of those names.  Raises RecognitionError."""
+    found = _Recognition(with_rows_joined(artefact), None, Book({}))
+    assert found.artefact.graph is not None
+    cells = {name: cell for name, cell in found.every.cells.items() if name in names}
+    stacks = GraphStacks(found.artefact.graph, found.shapes, Candidates(cells, {}))
+    return stacks.walker, stacks.topology.uses
 
 
 class _Recognition:

@@ -68,7 +68,7 @@ def _steps(original, job, given, answer, arrays, np):
     try:
         if job["single_steps"]:
             raise Refused(job["single_steps"])
-        original.prepare_steps()
+        original.prepare_steps(given["xs"])
     except Refused as why:
         answer["unavailable"]["steps"] = str(why)
         return

@@ -123,7 +123,7 @@ class Graph:
 
     # One step, of the graph's own operations
 
-    def prepare_steps(self):
+    def prepare_steps(self, xs):
         tf = self.tf
         self.x, self.before, self.after = None, [], []
         with self.graph.as_default():

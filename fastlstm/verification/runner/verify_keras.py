@@ -17,6 +17,7 @@ class Keras:
             try:
                 keras, version = load()
                 self.model = keras.models.load_model(job["path"], compile=False)
+                self.model.layers, self.model.inputs  # noqa: B018  what is no model of Keras has none
             except ImportError as error:
                 problems.append("{}: {}".format(name, error))
                 continue
@@ -55,20 +56,21 @@ class Keras:
         return [("tf.keras of TensorFlow", tensorflows)]
 
     def whole(self, xs):
-        shape = self.model.inputs[0].shape
+        inputs = self.model.inputs or []
+        shape = inputs[0].shape if inputs else (None, None)
         steps = shape[1] if len(shape) > 1 else None
         steps = size_of(steps)
         if steps and steps > len(xs):
             raise Refused("its input has {} steps, more than were compared".format(steps))
-        if len(self.model.inputs) > 1:
-            raise Refused("it has {} inputs".format(len(self.model.inputs)))
+        if len(inputs) > 1:
+            raise Refused("it has {} inputs".format(len(inputs)))
         batch = size_of(shape[0]) or 1
         rows = self.np.swapaxes(self.np.repeat(xs[: steps or len(xs), :1], batch, axis=1), 0, 1)
         y = self.model(rows, training=False)
         y = y[0] if isinstance(y, (list, tuple)) else y
         return [("batch-{}-{}".format(rows.shape[1], batch), {"y": self.np.array(y)})]
 
-    def prepare_steps(self):
+    def prepare_steps(self, xs):
         self.chain = []
         self._collect(self.model)
         tf = self.tf
@@ -88,6 +90,21 @@ class Keras:
             return x, after
 
         self._run = tf.function(run)
+        self._check_chain(xs)
+
+    def _check_chain(self, xs):
+        """Whether the layers one after another are the model, which may run them in another order."""
+        ((label, values),) = self.whole(xs)
+        steps, batch = map(int, label.split("-")[1:])
+        state, y = self.zero_state(batch), None
+        try:
+            for x in xs[:steps, :1]:
+                y, state = self.step(self.np.repeat(x, batch, axis=0), state)
+        except Exception as error:
+            raise Refused("its layers cannot be run one after another: {}".format(first_line(error))) from error
+        last = values["y"][:, -1] if values["y"].ndim > y.ndim else values["y"]
+        if last.shape != y.shape or not self.np.allclose(last, y, rtol=1e-3, atol=1e-3, equal_nan=True):
+            raise Refused("it is more than its layers one after another")
 
     def _collect(self, model):
         for layer in model.layers:

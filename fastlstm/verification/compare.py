@@ -136,7 +136,7 @@ class _Comparison:
     ) -> None:
         self.model, self.ours, self.theirs = model, ours, theirs
         self.tolerance, self.stride, self.cut = tolerance, stride, cut
-        self.rounded = 0.5 * epsilon * len(ours["known/y"])
+        self.epsilon = epsilon
         self.left: list[str] = []
         self.names = [layer.name for layer in recurrent_layers(model.layers)]
 
@@ -180,8 +180,9 @@ class _Comparison:
         theirs: NDArray[Any],
         scale: float,
         stride: int = 1,
+        first: int = 0,
     ) -> Difference:
-        """Of two arrays (T, B, size), in a model whose largest values are of size `scale`.
+        """Of two arrays (T, B, size), in a model whose largest values are of size `scale`, from step `first` on.
 
         Raises VerificationError if they do not have one shape.
         """
@@ -193,10 +194,18 @@ class _Comparison:
         a, b = ours.astype(np.float64), theirs.astype(np.float64)
         away = np.where(np.isnan(a) & np.isnan(b), 0.0, np.abs(a - b)).reshape(len(a), -1).max(axis=1)
         away = np.where(np.isnan(away), np.inf, away)
-        allowed = self.tolerance * scale + (self.rounded * (scale - 1) if comparison in ("known", "whole") else 0.0)
-        beyond = np.flatnonzero(away > allowed)
-        begins = int(beyond[0]) * stride if beyond.size else None
-        return Difference(comparison, layer, value, float(away.max()), int(away.argmax()) * stride, allowed, begins)
+        carried = first + 1 + np.arange(len(a)) if comparison in ("known", "whole") else np.zeros(len(a))
+        allowed = self.tolerance * scale + 0.5 * self.epsilon * (scale - 1) * carried
+        at, beyond = int(away.argmax()), np.flatnonzero(away > allowed)
+        return Difference(
+            comparison,
+            layer,
+            value,
+            largest=float(away[at]),
+            at=first + at * stride,
+            allowed=float(allowed[at]),
+            begins=first + int(beyond[0]) * stride if beyond.size else None,
+        )
 
     # The file's model as it stands: which of its axes is which is told by what fits.
 
@@ -228,8 +237,8 @@ class _Comparison:
         if not self.cut:
             for theirs in _arrangements(values["y"], steps, batch, y.shape[-1]):
                 ours = y if len(theirs) == steps else y[last:]
-                found = self._difference("whole", "", "output", np.broadcast_to(ours, theirs.shape), theirs, scale)
-                options.append(_moved(found, steps - len(theirs)))
+                ours, first = np.broadcast_to(ours, theirs.shape), steps - len(theirs)
+                options.append(self._difference("whole", "", "output", ours, theirs, scale, first=first))
         if not options:
             return []
         result = [min(options, key=_far)]
@@ -239,8 +248,8 @@ class _Comparison:
                 if ours is None or theirs is None or theirs.shape != (batch, ours.shape[-1]):
                     continue
                 mine = np.broadcast_to(ours[last : last + 1, :1], (1, *theirs.shape))
-                found = self._difference("whole", self.names[k], f"last {name}", mine, theirs[None], scale)
-                result.append(_moved(found, last))
+                what = f"last {name}"
+                result.append(self._difference("whole", self.names[k], what, mine, theirs[None], scale, first=last))
         return result
 
 
@@ -250,11 +259,6 @@ def _size(array: NDArray[Any]) -> float:
 
 def _far(found: Difference) -> tuple[bool, float]:
     return found.begins is not None, found.largest
-
-
-def _moved(found: Difference, by: int) -> Difference:
-    begins = None if found.begins is None else found.begins + by
-    return Difference(found.comparison, found.layer, found.value, found.largest, found.at + by, found.allowed, begins)
 
 
 def _arrangements(y: NDArray[Any], steps: int, batch: int, size: int) -> Iterator[NDArray[Any]]:

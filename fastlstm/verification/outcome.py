@@ -28,7 +28,7 @@ class Difference:
     value       "c", "h", "output" or "ids"
     largest     the largest absolute difference; of ids, how many differ
     at          the step of it, from 0
-    allowed     what the difference may be
+    allowed     what the difference may be there
     begins      the first step at which it is more; None where it never is
     """
 

@@ -25,10 +25,10 @@ def found(result, comparison):
 @pytest.mark.parametrize(
     "file",
     [
-        "tf1.15/lstm_peephole_proj_clip/model",
         "tf1.15/static/model",  # an unrolled loop
         "tf1.15/block/model",  # one fused operation for all steps
-        "tf1.0/onehot_softmax/model",
+        "tf1.0/every_format/frozen.pb",
+        "tf1.15/saved_model/saved_model",
     ],
 )
 def test_graphs(tensorflow, file):
@@ -67,6 +67,21 @@ def test_keras_2(tf_keras, file):
     result = verified(file)
     assert result.equal, result
     assert result.runner.startswith("tf_keras")
+
+
+def test_a_saved_model_of_keras_3(tensorflow):
+    """Its signature gives no state: one comparison, and the reason why there is no other."""
+    result = verified("keras3/ids/exported")
+    assert result.equal, result
+    assert {d.comparison for d in result.differences} == {"whole"}
+    assert "a signature gives no state" in str(result)
+
+
+def test_a_saved_model_of_keras_2(tf_keras):
+    result = verified("tf2.15/ids/without_traces")
+    assert result.equal, result
+    assert result.runner.startswith("tf_keras")
+    assert found(result, "known") and found(result, "loop")
 
 
 def test_a_wrong_override_is_found(tensorflow, capsys):

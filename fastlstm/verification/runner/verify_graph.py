@@ -115,7 +115,7 @@ class Graph:
             return False
         if kind == "f" and not dims:
             return 1.0  # keep_prob
-        if kind in "iu" and len(dims) == 1:
+        if kind in "iu" and (len(dims) == 1 or shape.dims is None):
             return np.full(dims[0] or batch, steps)
         if kind == "f" and len(dims) >= 2 and dims[-1]:  # an initial state: zeros, batch where a size is open
             return np.zeros([d or batch for d in dims])

@@ -94,10 +94,10 @@ class Keras:
 
     def _check_chain(self, xs):
         """Whether the layers one after another are the model, which may run them in another order."""
-        ((label, values),) = self.whole(xs)
-        steps, batch = map(int, label.split("-")[1:])
-        state, y = self.zero_state(batch), None
         try:
+            ((label, values),) = self.whole(xs)
+            steps, batch = map(int, label.split("-")[1:])
+            state, y = self.zero_state(batch), None
             for x in xs[:steps, :1]:
                 y, state = self.step(self.np.repeat(x, batch, axis=0), state)
         except Exception as error:

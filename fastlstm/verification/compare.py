@@ -277,4 +277,4 @@ def _arrangements(y: NDArray[Any], steps: int, batch: int, size: int) -> Iterato
 
 def _flat(array: NDArray[Any]) -> NDArray[Any]:
     """(N, B, ...) -> (N B, ...)"""
-    return array.reshape(-1, *array.shape[2:])
+    return array.reshape(array.shape[0] * array.shape[1], *array.shape[2:])

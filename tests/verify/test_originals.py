@@ -27,6 +27,7 @@ def found(result, comparison):
     [
         "tf1.15/static/model",  # an unrolled loop
         "tf1.15/block/model",  # one fused operation for all steps
+        "tf1.15/gru/model",
         "tf1.0/every_format/frozen.pb",
         "tf1.15/saved_model/saved_model",
     ],

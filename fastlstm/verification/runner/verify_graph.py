@@ -149,6 +149,8 @@ class Graph:
         c, h = copy.outputs(place["outputs"], scope)
         if place["sequence"]:
             c, h = c[0], h[0]
+        if place["outputs"][0] == place["outputs"][1]:  # a GRU's c, which has no elements, stays
+            c = before[0]
         self.before.append(before)
         self.after.append((c, h))
         return x + h if place["residual"] else h

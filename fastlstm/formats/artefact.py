@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from numpy.typing import NDArray
 
+from fastlstm.formats.dataflow import Dataflow
 from fastlstm.formats.graph import Graph
 from fastlstm.formats.objects import ObjectGraph
 
@@ -83,6 +84,8 @@ class Artefact:
     objects       the graph of objects that a TensorFlow 2 checkpoint or SavedModel came with, else None
     program       the functions of a TensorFlow 2 SavedModel, else None
     architecture  what `fastlstm.save` wrote of the layers, else None
+    dataflow      the operations of a TensorFlow Lite or ONNX model, else None
+    description   what a JSON model says beside its weights, else None
     notes         what a reader should know, e.g. that a `.meta` file was not found
     """
 
@@ -94,4 +97,6 @@ class Artefact:
     objects: ObjectGraph | None = None
     program: Program | None = None
     architecture: dict[str, Any] | None = None
+    dataflow: Dataflow | None = None
+    description: dict[str, Any] | None = None
     notes: tuple[str, ...] = ()

@@ -10,9 +10,20 @@ from typing import Any, NamedTuple
 from numpy.typing import NDArray
 
 from fastlstm.errors import FormatError, MissingFileError
-from fastlstm.formats import checkpoint, frozen, keras_h5, keras_shards, keras_zip, safetensors_file, saved_model
+from fastlstm.formats import (
+    checkpoint,
+    frozen,
+    json_model,
+    keras_h5,
+    keras_shards,
+    keras_zip,
+    onnx_file,
+    safetensors_file,
+    saved_model,
+    tflite,
+    torch_zip,
+)
 from fastlstm.formats.artefact import Artefact
-from fastlstm.formats.foreign import FOREIGN
 from fastlstm.formats.source import check_access, is_file, is_folder, read_start
 
 
@@ -44,13 +55,22 @@ FORMATS: tuple[Format, ...] = (  # the first that detects the path reads it
         checkpoint.read,
     ),
     Format("frozen-graph", "frozen TensorFlow graph (.pb, .pbtxt)", frozen.detect, frozen.read),
+    Format("pytorch", "PyTorch state_dict (.pt, .pth)", torch_zip.detect, torch_zip.read),
     Format("keras", "Keras 3 model (.keras)", keras_zip.detect, keras_zip.read),
     Format(
         "keras-folder", "Keras 3 model in a folder (config.json ...)", keras_zip.detect_folder, keras_zip.read_folder
     ),
     Format("keras-shards", "Keras 3 weights in shards (.weights.json)", keras_shards.detect, keras_shards.read),
     Format("keras-h5", "Keras model or weights in HDF5 (.h5, .weights.h5)", keras_h5.detect, keras_h5.read),
-    Format("safetensors", "safetensors, as fastlstm.save writes it", safetensors_file.detect, safetensors_file.read),
+    Format(
+        "safetensors",
+        "safetensors: what fastlstm.save writes, and PyTorch state_dicts",
+        safetensors_file.detect,
+        safetensors_file.read,
+    ),
+    Format("tflite", "TensorFlow Lite model (.tflite)", tflite.detect, tflite.read),
+    Format("onnx", "ONNX model (.onnx)", onnx_file.detect, onnx_file.read),
+    Format("json", "RTNeural, NeuralAmpModeler or GuitarML model (.json, .nam)", json_model.detect, json_model.read),
 )
 
 
@@ -63,11 +83,6 @@ def open_artefact(path: str | os.PathLike[str]) -> Artefact:
     for row in FORMATS:
         if row.detect(path):
             return row.read(path)
-    for other in FOREIGN:
-        if other.detect(path):
-            raise FormatError(
-                f"{path}: recognised as {other.description}, which this version does not read yet; {other.advice}"
-            )
     check_access(path)
     known = "; ".join(row.description for row in FORMATS)
     if is_folder(path):

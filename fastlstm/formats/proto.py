@@ -12,6 +12,7 @@ from functools import lru_cache
 from typing import Any
 
 from fastlstm.errors import FormatError
+from fastlstm.formats.onnx_messages import ONNX_MESSAGES
 
 PACKAGE = "fastlstm.tensorflow"
 
@@ -130,7 +131,7 @@ MESSAGES: dict[str, dict[int, str]] = {
     "SavedModel": {2: "MetaGraphDef* meta_graphs"},
     "KerasObject": {2: "int32 node_id", 5: "bytes metadata"},
     "KerasMetadata": {1: "KerasObject* nodes"},
-}
+} | ONNX_MESSAGES
 
 
 def new(message: str) -> Any:

@@ -233,7 +233,7 @@ def _recognise(artefact: Artefact, scope: str | None, overrides: dict[str, Any])
     else:
         kernels = [layer.kernel for layer in recurrent_layers(found.layers)]
         dtype = "float64" if any(kernel.dtype == np.float64 for kernel in kernels) else "float32"
-    return found.layers, dtype, Report(found.findings, [*artefact.notes, *found.notes])
+    return found.layers, dtype, Report(found.findings, [*artefact.notes, *found.notes], found.initial_state)
 
 
 def _write_saved(path: Path, layers: Sequence[Layer], dtype: str, report: Report, answer: bool) -> None:

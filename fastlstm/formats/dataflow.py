@@ -48,6 +48,7 @@ class Dataflow:
 
     inputs, outputs  names of values
     values           what the file says of its values; need not be all of them
+    bodies           other dataflows, that operations refer to by number
     The constants among the values are the artefact's tensors.
     """
 
@@ -55,3 +56,4 @@ class Dataflow:
     inputs: tuple[str, ...]
     outputs: tuple[str, ...]
     values: Mapping[str, Value] = field(default_factory=dict)
+    bodies: Mapping[int, Dataflow] = field(default_factory=dict)

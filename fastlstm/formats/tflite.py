@@ -5,6 +5,7 @@ Source: tensorflow/compiler/mlir/lite/schema/schema.fbs, whose field numbers and
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +36,7 @@ UNPACK REDUCE_MIN FLOOR_DIV REDUCE_ANY SQUARE ZEROS_LIKE FILL FLOOR_MOD RANGE RE
 SQUARED_DIFFERENCE MIRROR_PAD ABS SPLIT_V UNIQUE CEIL REVERSE_V2 ADD_N GATHER_ND COS WHERE RANK ELU REVERSE_SEQUENCE
 MATRIX_DIAG QUANTIZE MATRIX_SET_DIAG ROUND HARD_SWISH IF WHILE""".split()
 
+OTHERS = {123: "SELECT_V2", 126: "BATCH_MATMUL"}
 FUSED = ("NONE", "RELU", "RELU_N1_TO_1", "RELU6", "TANH", "SIGN_BIT")
 
 #: operator: (code of its table in the union BuiltinOptions, {field: "struct-code name default"})
@@ -60,6 +62,8 @@ OPTIONS: dict[str, tuple[int, dict[int, str]]] = {
     "ADD": (11, {0: "b fused 0"}),
     "MUL": (21, {0: "b fused 0"}),
     "SUB": (28, {0: "b fused 0"}),
+    "WHILE": (93, {0: "i condition 0", 1: "i body 0"}),
+    "SPLIT": (35, {0: "i count 0"}),
     "LEAKY_RELU": (75, {0: "f alpha 0"}),
     "PACK": (59, {0: "i count 0", 1: "i axis 0"}),
     "UNPACK": (64, {0: "i count 0", 1: "i axis 0"}),
@@ -89,23 +93,24 @@ def read(path: Path) -> Artefact:
         raise FormatError(f"{path.name}: a TensorFlow Lite model without subgraphs; the file is damaged")
     specs: dict[str, TensorSpec] = {}
     spans: dict[str, tuple[int, int]] = {}
-    main = _subgraph(graphs[0], codes, buffers, path.name, specs, spans)
-    notes = ()
-    if len(graphs) > 1:
-        notes = (f"{len(graphs)} subgraphs; the first is the model",)
+    main, *others = (
+        _subgraph(graph, f"{number}/" if number else "", codes, buffers, path.name, specs, spans)
+        for number, graph in enumerate(graphs)
+    )
+    main = replace(main, bodies=dict(enumerate(others, 1)))
 
     def fetch(name: str) -> NDArray[Any]:
         start, size = spans[name]
         spec = specs[name]
         return decode(data[start : start + size], _dtype(spec.dtype), spec.shape, f"{path.name}: tensor {name!r}")
 
-    return Artefact(path, "tflite", Tensors(specs, fetch), dataflow=main, notes=notes)
+    return Artefact(path, "tflite", Tensors(specs, fetch), dataflow=main)
 
 
 def _operator(entry: Table) -> str:
     """The name of an operator; a custom one's own."""
     code = max(entry.number(0, "b"), entry.number(3, "i"))
-    name = OPERATORS[code] if 0 <= code < len(OPERATORS) else {126: "BATCH_MATMUL"}.get(code, f"operator {code}")
+    name = OPERATORS[code] if 0 <= code < len(OPERATORS) else OTHERS.get(code, f"operator {code}")
     return f"CUSTOM {entry.text(1)}" if name == "CUSTOM" else name
 
 
@@ -117,17 +122,18 @@ def _dtype(name: str) -> DType:
 
 def _subgraph(
     graph: Table,
+    prefix: str,
     codes: list[str],
     buffers: list[Table],
     where: str,
     specs: dict[str, TensorSpec],
     spans: dict[str, tuple[int, int]],
 ) -> Dataflow:
-    """A subgraph; its constants are added to `specs` and `spans`."""
+    """A subgraph, its values' names after `prefix`; its constants are added to `specs` and `spans`."""
     names: list[str] = []
     values: dict[str, Value] = {}
     for number, tensor in enumerate(graph.tables(0)):
-        name = tensor.text(3) or f"tensor {number}"
+        name = prefix + (tensor.text(3) or f"tensor {number}")
         if name in values:
             name = f"{name}#{number}"
         names.append(name)

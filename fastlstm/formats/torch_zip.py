@@ -121,13 +121,13 @@ def _named(whole: Any, where: str) -> tuple[dict[str, TensorView], list[str]]:
             entries = [(f"{prefix}/{key}" if prefix else str(key), each, depth + 1) for key, each in value.items()]
             waiting.extend(reversed(entries))
         elif not isinstance(value, (str, int, float, bytes, type(None))):
-            left_out.append(f"{prefix or 'the file'} ({value.name if isinstance(value, Opaque) else type(value).__name__})")
+            left_out.append(
+                f"{prefix or 'the file'} ({value.name if isinstance(value, Opaque) else type(value).__name__})"
+            )
     return views, left_out
 
 
-def _spec(
-    view: TensorView, name: str, folder: str, members: dict[str, zipfile.ZipInfo], source: str
-) -> TensorSpec:
+def _spec(view: TensorView, name: str, folder: str, members: dict[str, zipfile.ZipInfo], source: str) -> TensorSpec:
     """What a view's array will be, once it is seen to lie in its storage.  Raises FormatError."""
     where = f"{source}: tensor {name!r}"
     item = item_size(next(dtype for dtype in DTYPES.values() if dtype.name == view.storage.dtype), where)

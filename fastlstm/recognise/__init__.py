@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from fastlstm.errors import ArgumentError, WeightError
@@ -31,14 +32,7 @@ def recognise(
         raise ArgumentError(f"scope is {scope!r}; expected a variable scope by its name, such as 'decoder', or None")
     book = Book(overrides or {})
     artefact = chosen_weights(artefact, book)
-    if artefact.architecture is not None:
-        from fastlstm.recognise.saved import recognise_saved as recogniser
-    elif artefact.objects is not None:
-        from fastlstm.recognise.objects import recognise_objects as recogniser
-    elif artefact.keras is not None:
-        from fastlstm.recognise.keras.config import recognise_keras as recogniser
-    else:
-        from fastlstm.recognise.tensorflow1 import recognise_tensorflow1 as recogniser
+    recogniser = _recogniser(artefact)
     try:
         found = recogniser(artefact, scope=scope, book=book)
     except WeightError as error:
@@ -51,3 +45,29 @@ def recognise(
                 f"load({what}={book.value(what)!r}): no layer in {artefact.path} has it; leave {what} out"
             )
     return found
+
+
+#: What recognises an artefact that has neither a graph, objects nor a Keras configuration of TensorFlow: by its format
+#: the module and the function, imported when needed.
+FOREIGN = {
+    "tflite": ("foreign.tflite", "recognise_tflite"),
+    "onnx": ("foreign.onnx", "recognise_onnx"),
+    "pytorch": ("foreign.pytorch", "recognise_pytorch"),
+    "safetensors": ("foreign.pytorch", "recognise_pytorch"),
+    "rtneural": ("foreign.rtneural", "recognise_rtneural"),
+    "nam": ("foreign.audio", "recognise_nam"),
+    "guitarml": ("foreign.audio", "recognise_guitarml"),
+}
+
+
+def _recogniser(artefact: Artefact) -> Callable[..., Recognised]:
+    """By what the artefact holds, else by its format; TensorFlow 1's for the rest."""
+    if artefact.architecture is not None:
+        module, function = "saved", "recognise_saved"
+    elif artefact.objects is not None:
+        module, function = "objects", "recognise_objects"
+    elif artefact.keras is not None:
+        module, function = "keras.config", "recognise_keras"
+    else:
+        module, function = FOREIGN.get(artefact.format, ("tensorflow1", "recognise_tensorflow1"))
+    return getattr(import_module(f"fastlstm.recognise.{module}"), function)

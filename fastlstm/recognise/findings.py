@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from numpy.typing import NDArray
+
 from fastlstm.layers import Layer
 
 #: read: the file says it.  inferred: it follows from shapes or from what the file says elsewhere.
@@ -36,8 +38,11 @@ class Recognised:
     """layers  in the order they run
     findings  what `Model.report` shows
     notes     anything that a user should know: variables that were left aside, and why
+    initial_state
+              (c (H,), h (P,)) of each LSTM and GRU, where the file has a state to start from, else None
     """
 
     layers: Sequence[Layer]
     findings: Sequence[Finding]
     notes: Sequence[str] = ()
+    initial_state: Sequence[tuple[NDArray[Any], NDArray[Any]]] | None = None

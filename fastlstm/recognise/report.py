@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any, get_args
 
 import numpy as np
+from numpy.typing import NDArray
 
 from fastlstm.errors import FormatError
 from fastlstm.recognise.findings import Finding, How
@@ -18,12 +19,21 @@ class Report:
 
     findings  in the order of the layers
     notes     sentences that a user should know, e.g. which variables were left aside
+    initial_state
+              (c (H,), h (P,)) of each LSTM and GRU, where the file has a state to start from, else None; `run`, `step`
+              and `generate` take it as their state
     `str(report)` is an aligned table; iterating gives the findings; `report["forget_bias"]` the findings of that name.
     """
 
-    def __init__(self, findings: Sequence[Finding] = (), notes: Sequence[str] = ()) -> None:
+    def __init__(
+        self,
+        findings: Sequence[Finding] = (),
+        notes: Sequence[str] = (),
+        initial_state: Sequence[tuple[NDArray[Any], NDArray[Any]]] | None = None,
+    ) -> None:
         self.findings = tuple(findings)
         self.notes = tuple(notes)
+        self.initial_state = None if initial_state is None else tuple(initial_state)
 
     def __iter__(self) -> Iterator[Finding]:
         return iter(self.findings)
@@ -53,7 +63,10 @@ class Report:
             {"layer": f.layer, "what": f.what, "value": _plain(f.value), "how": f.how, "source": f.source}
             for f in self.findings
         ]
-        return {"findings": findings, "notes": list(self.notes)}
+        result: dict[str, Any] = {"findings": findings, "notes": list(self.notes)}
+        if self.initial_state is not None:
+            result["initial_state"] = [[c.tolist(), h.tolist()] for c, h in self.initial_state]
+        return result
 
     @classmethod
     def from_json(cls, data: Any, *, where: str = "report") -> Report:
@@ -65,7 +78,10 @@ class Report:
         try:
             findings = [Finding(**{key: f[key] for key in Finding.__dataclass_fields__}) for f in data["findings"]]
             notes = [str(note) for note in data["notes"]]
-        except (KeyError, TypeError) as error:
+            states = data.get("initial_state")
+            if states is not None:
+                states = [(np.array(c, np.float32), np.array(h, np.float32)) for c, h in states]
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
             raise FormatError(
                 f"{where}: the report is not what fastlstm.save writes ({error!r}); save the model again"
             ) from error
@@ -74,7 +90,7 @@ class Report:
                 raise FormatError(f"{where}: a finding is {finding.how!r}; expected one of {', '.join(get_args(How))}")
             if not all(isinstance(part, str) for part in (finding.layer, finding.what, finding.source)):
                 raise FormatError(f"{where}: {finding} has a part that is no text; save the model again")
-        return cls(findings, notes)
+        return cls(findings, notes, states)
 
 
 def table(titles: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:

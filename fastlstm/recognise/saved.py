@@ -56,7 +56,7 @@ def recognise_saved(artefact: Artefact, *, scope: str | None, book: Book) -> Rec
     changed = _override(entries, book, str(artefact.path))
     layers = [_layer(k, entry, artefact) for k, entry in enumerate(entries)]
     kept = [finding for finding in report if (finding.layer, finding.what) not in changed]
-    return Recognised(layers, [*kept, *book.findings], report.notes)
+    return Recognised(layers, [*kept, *book.findings], report.notes, report.initial_state)
 
 
 def saved_dtype(artefact: Artefact) -> str:

@@ -1,0 +1,1 @@
+"""Models from outside TensorFlow's own files -> layers: TensorFlow Lite, ONNX, PyTorch, and JSON of audio software."""

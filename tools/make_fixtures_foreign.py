@@ -1,8 +1,8 @@
 """Golden fixtures from outside TensorFlow's own files, with outputs by the frameworks that run them.
 
     python tools/make_fixtures_foreign.py torch audio onnx   # with torch, onnx, onnxruntime, safetensors
-    python tools/make_fixtures_foreign.py tflite             # with ai-edge-litert: hand-made files, the interpreter's outputs
-    python tools/make_fixtures_foreign.py keras2             # under TensorFlow 2.15, with tf2onnx and onnxruntime on the path
+    python tools/make_fixtures_foreign.py tflite             # with ai-edge-litert
+    python tools/make_fixtures_foreign.py keras2             # under TensorFlow 2.15, with tf2onnx and onnxruntime
     python tools/make_fixtures_foreign.py keras3             # under TensorFlow 2.21
 
 Every weight, biases too, is drawn from normal(0, scale) by a generator seeded with the case's name. RTNeural, NAM and
@@ -58,7 +58,12 @@ def torch_cases():
     return {
         "lstm": (Chain(nn.LSTM(4, 9, 2, **first()), 9, 3), "float", ["nn.LSTM"], True),
         "embedding": (Chain(nn.LSTM(5, 8, **first()), 8, 11, ids=11, softmax=True), "ids", ["nn.LSTM"], True),
-        "bidirectional": (Chain(nn.LSTM(4, 6, 2, **first(bidirectional=True)), 12, 3), "float", ["nn.LSTM bidirectional"], True),
+        "bidirectional": (
+            Chain(nn.LSTM(4, 6, 2, **first(bidirectional=True)), 12, 3),
+            "float",
+            ["nn.LSTM bidirectional"],
+            True,
+        ),
         "gru": (Chain(nn.GRU(4, 9, 2, **first()), 9, 3), "float", ["nn.GRU"], True),
         "projection": (Chain(nn.LSTM(4, 9, 2, **first(proj_size=5)), 5, 3), "float", ["nn.LSTM proj_size"], False),
         "no_bias_time_major": (Chain(nn.LSTM(4, 7, bias=False), 7, 3), "time major", ["nn.LSTM"], True),
@@ -98,7 +103,14 @@ def make_torch():
             torch.onnx.export(model, (fed,), path, input_names=["x"], dynamic_axes=axes, dynamo=False)
             models = ["model.onnx"]
             if name in ("lstm", "bidirectional", "last_step"):
-                torch.onnx.export(model, (fed,), os.path.join(folder, "dynamo.onnx"), input_names=["x"], dynamo=True, external_data=False)
+                torch.onnx.export(
+                    model,
+                    (fed,),
+                    os.path.join(folder, "dynamo.onnx"),
+                    input_names=["x"],
+                    dynamo=True,
+                    external_data=False,
+                )
                 models.append("dynamo.onnx")
             del golden["y" if "y" in golden else "y_last"]
             y = run_onnx(path, fed.numpy())
@@ -163,7 +175,9 @@ def make_onnx():
             inputs.pop()
         nodes = [
             helper.make_node("Transpose", ["x"], ["x_t"], perm=[1, 0, 2]),
-            helper.make_node(op, inputs, ["Y", "Y_h", "Y_c"][: 3 if op == "LSTM" else 2], "cell", hidden_size=H, **attrs),
+            helper.make_node(
+                op, inputs, ["Y", "Y_h", "Y_c"][: 3 if op == "LSTM" else 2], "cell", hidden_size=H, **attrs
+            ),
             helper.make_node("Transpose", ["Y"], ["Y_b"], perm=[2, 0, 1, 3]),
             helper.make_node("Constant", [], ["shape"], value=numpy_helper.from_array(np.array([0, 0, dirs * H]))),
             helper.make_node("Reshape", ["Y_b", "shape"], ["Y_r"]),
@@ -171,7 +185,8 @@ def make_onnx():
             helper.make_node("Add", ["product", "b"], ["y"]),
         ]
         ends = [
-            [helper.make_tensor_value_info(n, TensorProto.FLOAT, ["batch", "time", size])] for n, size in (("x", D), ("y", 3))
+            [helper.make_tensor_value_info(n, TensorProto.FLOAT, ["batch", "time", size])]
+            for n, size in (("x", D), ("y", 3))
         ]
         tensors = [numpy_helper.from_array(array, key) for key, array in arrays.items()]
         graph = helper.make_graph(nodes, "hand", *ends, initializer=tensors)
@@ -297,7 +312,12 @@ def rtneural(kind, gates):
     cell = [draw(rng, 5, gates * H), draw(rng, H, gates * H), draw(rng, *((4 * H,) if gates == 4 else (2, 3 * H)))]
     last = [draw(rng, H, 1), draw(rng, 1)]
     layers = [
-        {"type": "time-distributed-dense", "activation": "tanh", "shape": [None, None, 5], "weights": list(map(plain, first))},
+        {
+            "type": "time-distributed-dense",
+            "activation": "tanh",
+            "shape": [None, None, 5],
+            "weights": list(map(plain, first)),
+        },
         {"type": kind, "activation": "", "shape": [None, None, H], "weights": list(map(plain, cell))},
         {"type": "dense", "activation": "", "shape": [None, None, 1], "weights": list(map(plain, last))},
     ]

@@ -36,8 +36,8 @@ def read(path: Path) -> Artefact:
         return _artefact(path, "guitarml", model, model.pop("state_dict"))
     keys = ", ".join(repr(str(key)[:40]) for key in list(model)[:8])
     raise FormatError(
-        f"{path.name}: JSON with {keys or 'nothing in it'}; expected RTNeural's in_shape and layers, NeuralAmpModeler's "
-        f"architecture and weights, or GuitarML's model_data and state_dict"
+        f"{path.name}: JSON with {keys or 'nothing in it'}; expected RTNeural's in_shape and layers, NeuralAmp"
+        f"Modeler's architecture and weights, or GuitarML's model_data and state_dict"
     )
 
 

@@ -23,12 +23,16 @@ _LINEAR: Setting = ("linear", "inferred", "the head has no activation")
 
 
 def recognise_nam(artefact: Artefact, *, scope: str | None, book: Book) -> Recognised:
-    """A NAM's layers, whose first state is in the file: gates i f g o, W (4H, D + H) of [x, h] row by row, bias, h, c."""
+    """A NAM's layers: of each W (4H, D + H) of [x, h], gates i f g o, row by row, bias, first h and c; then the head.
+
+    Raises RecognitionError, ArgumentError, FormatError.
+    """
     source, described = str(artefact.path), artefact.description
     _no_scope(source, scope)
     if described["architecture"] != "LSTM":
         raise RecognitionError(
-            f"{source}: a NeuralAmpModeler model of architecture {described['architecture']!r}; expected LSTM. {EXPECTED}"
+            f"{source}: a NeuralAmpModeler model of architecture {described['architecture'][:40]!r}; expected LSTM. "
+            f"{EXPECTED}"
         )
     config = described.get("config")
     layers, size, hidden = (_whole(config, key, source) for key in ("num_layers", "input_size", "hidden_size"))
@@ -38,8 +42,8 @@ def recognise_nam(artefact: Artefact, *, scope: str | None, book: Book) -> Recog
     expected += outputs * (hidden + 1)
     if weights.shape != (expected,):
         raise FormatError(
-            f"{source}: {weights.size} weights, expected {expected} for {layers} layers of {hidden} units, {size} inputs "
-            f"and {outputs} outputs; the file is damaged"
+            f"{source}: {weights.size} weights, expected {expected} for {layers} layers of {hidden} units, {size} "
+            f"inputs and {outputs} outputs; the file is damaged"
         )
 
     def take(*shape: int) -> NDArray[Any]:
@@ -78,12 +82,10 @@ def recognise_guitarml(artefact: Artefact, *, scope: str | None, book: Book) -> 
     missing = [name for name in names if name not in artefact.tensors and "bias" not in name]
     if missing or kind not in ("LSTM", "GRU") or layers != 1:
         raise RecognitionError(
-            f"{source}: {layers} layers of {kind!r}{', without ' + ', '.join(missing) if missing else ''}; expected one "
-            f"LSTM or GRU, weights rec.weight_ih_l0 ..., and a dense layer, lin.weight. {EXPECTED}"
+            f"{source}: {layers} layers of {kind!r}{', without ' + ', '.join(missing) if missing else ''}; expected "
+            f"one LSTM or GRU, weights rec.weight_ih_l0 ..., and a dense layer, lin.weight. {EXPECTED}"
         )
-    kernel, recurrent, first, second, weight, bias = (
-        artefact.tensors[name] if name in artefact.tensors else None for name in names
-    )
+    kernel, recurrent, first, second, weight, bias = (artefact.tensors.get(name) for name in names)
     gates = 4 if kind == "LSTM" else 3
     units = recurrent.shape[-1]
     shapes = [kernel.shape[:1], recurrent.shape, weight.shape[1:], *(b.shape for b in (first, second) if b is not None)]

@@ -217,10 +217,10 @@ class Flow:
         """Two signals added, multiplied or side by side: a residual layer, or a bidirectional one."""
         short, long = sorted((first, second), key=lambda s: len(s.parts))
         added = long.parts[len(short.parts) :]
-        if mode == "sum" and long.parts[: len(short.parts)] == short.parts and len(added) == 1:
-            if added[0].kind in ("LSTM", "GRU"):
-                part = replace(added[0], settings=added[0].settings | {"residual": (True, "read", f"{name!r} adds")})
-                return replace(long, parts=(*short.parts, part))
+        prefix = long.parts[: len(short.parts)] == short.parts
+        if mode == "sum" and prefix and [part.kind for part in added] in (["LSTM"], ["GRU"]):
+            part = replace(added[0], settings=added[0].settings | {"residual": (True, "read", f"{name!r} adds")})
+            return replace(long, parts=(*short.parts, part))
         common = 0
         while common < min(len(first.parts), len(second.parts)) and first.parts[common] is second.parts[common]:
             common += 1
@@ -302,11 +302,15 @@ class Flow:
         return replace(signal, dims=tuple(best))
 
     def taken(self, name: str, signal: Signal, axis: int, index: int, keep: bool = False) -> Signal:
-        """One index of a dimension: the last step, or all of a dimension of size 1."""
+        """One index of a dimension: the last step, one of two directions, or all of a dimension of size 1."""
         dim = signal.dims[axis]
         left = (*signal.dims[:axis], *([()] if keep else []), *signal.dims[axis + 1 :])
         if not dim:
             return replace(signal, dims=left)
+        if [a.name for a in dim] == ["directions"] and index in (0, 1) and signal.parts[-1].kind == "Bidirectional":
+            both = signal.parts[-1]
+            parts = (reverse(), *both.backward, reverse()) if index else both.forward
+            return replace(signal, dims=left, parts=(*signal.parts[:-1], *parts))
         if len(dim) == 1 and dim[0].name == signal.time and index in (-1, (dim[0].size or 0) - 1):
             return replace(signal, dims=left, last=True)
         raise Refused(f"{name!r} takes element {index} of a dimension; only the last step of time can be taken")

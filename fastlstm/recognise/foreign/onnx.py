@@ -100,6 +100,14 @@ class OnnxFlow(Flow):
             return Sizes((dims[0] + dims[1],), scalar=first.scalar)
         return Sizes((-1,), scalar=first.scalar)
 
+    def do_ReduceProd(self, operation: Operation) -> Sizes:
+        value = self.input(operation, 0)
+        if not isinstance(value, Sizes):
+            raise Refused(f"ReduceProd {operation.name!r} of what is no shape")
+        if all(isinstance(entry, tuple) for entry in value.entries):
+            return Sizes((sum(value.entries, ()),), scalar=True)
+        return Sizes((-1,), scalar=True)
+
     def do_OneHot(self, operation: Operation) -> Signal:
         signal, depth, values = self.signal(operation), self.constant(operation, 1), self.constant(operation, 2)
         if signal.parts or values.tolist() != [0, 1] or operation.attrs.get("axis", -1) not in (-1, len(signal.dims)):
@@ -231,7 +239,9 @@ class OnnxFlow(Flow):
 
     def do_Expand(self, operation: Operation) -> Any:
         value = self.input(operation, 0)
-        if isinstance(value, (np.ndarray, Filled)):
+        if isinstance(value, np.ndarray):
+            return Filled(float(value.ravel()[0])) if value.size == 1 else value
+        if isinstance(value, Filled):
             return value
         raise Refused(f"Expand {operation.name!r} of what is no constant")
 
@@ -239,14 +249,16 @@ class OnnxFlow(Flow):
         if self.are_states([self.found.get(name) for name in operation.inputs]):
             return STATE_OUT
         values = [self.input(operation, k) for k in range(len(operation.inputs))]
+        if values and all(isinstance(value, Filled) and value == values[0] for value in values):
+            return values[0]
         if all(isinstance(value, np.ndarray) for value in values):
             return np.concatenate(values, operation.attrs.get("axis", 0))
         if all(isinstance(value, (Sizes, np.ndarray)) for value in values):
             entries = [v.entries if isinstance(v, Sizes) else tuple(int(n) for n in np.ravel(v)) for v in values]
             return Sizes(tuple(entry for each in entries for entry in each))
-        if len(values) == 2 and all(isinstance(value, Signal) for value in values):
-            if operation.attrs.get("axis", 0) in (-1, len(values[0].dims) - 1):
-                return self.join(operation.name, *values, "concat")
+        both = len(values) == 2 and all(isinstance(value, Signal) for value in values)
+        if both and operation.attrs.get("axis", 0) in (-1, len(values[0].dims) - 1):
+            return self.join(operation.name, *values, "concat")
         raise Refused(f"Concat {operation.name!r} joins {len(values)} values, of which not all are a layer's outputs")
 
     def do_Gather(self, operation: Operation) -> Any:
@@ -299,6 +311,8 @@ class OnnxFlow(Flow):
             return self.turned(operation.name, signal, axis % len(signal.dims))
         if step == 1 and start == 0 and (end >= END - 1 or end == size):
             return signal
+        if step == 1 and [a.name for a in dim] == ["directions"] and end - start == 1:
+            return self.taken(operation.name, signal, axis % len(signal.dims), start, keep=True)
         if step == 1 and (start == -1 or start + 1 == size) and (end >= END - 1 or end == size):
             return self.taken(operation.name, signal, axis % len(signal.dims), -1, keep=True)
         raise Refused(f"Slice {operation.name!r} takes part of a layer's output")

@@ -29,7 +29,7 @@ COUPLED = "coupled_input_forget"
 Setting = tuple[Any, How, str]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Part:
     """One layer to be.
 
@@ -93,6 +93,15 @@ def recurrent_parts(parts: Sequence[Part]) -> Iterator[Part]:
             yield part
 
 
+def features(parts: Sequence[Part]) -> int | None:
+    """How many features the first of `parts` that has weights takes."""
+    for part in parts:
+        for first in (part, *part.forward[:1]):
+            if "kernel" in first.arguments:
+                return np.shape(first.arguments["kernel"])[0]
+    return None
+
+
 def build(parts: Sequence[Part], artefact: Artefact, book: Book, notes: Sequence[str] = ()) -> Recognised:
     """The layers that `parts` are, with the overrides in `book` applied.  Raises RecognitionError, ArgumentError."""
     source = str(artefact.path)
@@ -102,7 +111,7 @@ def build(parts: Sequence[Part], artefact: Artefact, book: Book, notes: Sequence
     layers: list[Layer] = []
     for k, part in enumerate(parts):
         head = recurrent[-1] < k == last_dense
-        width = layers[-1].output_size if layers else None
+        width = layers[-1].output_size if layers else features(parts[k + 1 :])
         layers.append(_layer(part, book, source, "head_activation" if head else "dense_activation", width))
     if book.given("one_hot"):
         _one_hot(layers, book, source)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from itertools import permutations
+from itertools import pairwise, permutations
 from typing import TYPE_CHECKING, Any
 
 from fastlstm.errors import ArgumentError, RecognitionError
@@ -186,7 +186,8 @@ class StateDict:
             )
         if count not in _GATES:
             raise RecognitionError(
-                f"{self.source}: {label!r} has {count} gates of {hidden} units: neither an LSTM (4) nor a GRU (3). {EXPECTED}"
+                f"{self.source}: {label!r} has {count} gates of {hidden} units: neither an LSTM (4) nor a GRU (3). "
+                f"{EXPECTED}"
             )
         biases = [key for key in ("bias_ih", "bias_hh") if key in names]
         if len(biases) == 1 or any(shapes[key] != (count * hidden,) for key in biases):
@@ -196,8 +197,10 @@ class StateDict:
         kind, make = _GATES[count]
         array = self.artefact.tensors
         arguments: dict[str, Any] = {
-            "kernel": array[names["weight_ih"]].T, "recurrent_kernel": array[names["weight_hh"]].T, "gate_order": "pytorch",
-        }  # fmt: skip
+            "kernel": array[names["weight_ih"]].T,
+            "recurrent_kernel": array[names["weight_hh"]].T,
+            "gate_order": "pytorch",
+        }
         if biases:
             first, second = (array[names[key]] for key in biases)
             both = {"bias": first, "recurrent_bias": second}
@@ -221,8 +224,9 @@ class StateDict:
         if len(fitting) != 1:
             sizes = ", ".join(f"{s[0].name} {_ends(s)}" for s in stacks)
             raise RecognitionError(
-                f"{self.source}: {len(fitting) or 'no'} orders of its modules ({sizes}: features in, out) fit each one's "
-                f"output to the next one's input. Name what belongs to the model: scope, embedding, head=(weight, bias)"
+                f"{self.source}: {len(fitting) or 'no'} orders of its modules ({sizes}: features in, out) fit each "
+                f"one's output to the next one's input. Name what belongs to the model: scope, embedding, "
+                f"head=(weight, bias)"
             )
         order = " -> ".join(stack[0].name for stack in fitting[0])
         self.book.note("", "order", order, "inferred", "the only order in which the shapes fit")
@@ -256,4 +260,4 @@ def _size(part: Part, end: int) -> int:
 
 def _fits(stacks: Sequence[Sequence[Part]]) -> bool:
     first = all(stack[0].kind != "Embedding" for stack in stacks[1:])
-    return first and all(_ends(a)[1] == _ends(b)[0] for a, b in zip(stacks, stacks[1:], strict=False))
+    return first and all(_ends(a)[1] == _ends(b)[0] for a, b in pairwise(stacks))

@@ -176,6 +176,26 @@ SAMPLES: dict[str, tuple[Sample, ...]] = {  # by the name of a row of FORMATS, w
     "safetensors": (
         single("fuzz/safetensors", "saved.safetensors", rebuild.safetensors("saved.safetensors"), checked=True),
         single("fuzz/safetensors", "other.safetensors", is_model=False, share=0.3),
+        single("pytorch/gru", "model.safetensors", share=0.3),
+    ),
+    "pytorch": (
+        single("pytorch/gru", "model.pt"),
+        single("pytorch/embedding", "model.pt", share=0.3),
+    ),
+    "tflite": (
+        single("tflite/peephole_projection_clip", "model.tflite"),
+        single("tflite/keras3_last_step", "model.tflite", share=0.5),
+        single("tflite/basic_kernel", "model.tflite", share=0.3),
+    ),
+    "onnx": (
+        single("onnx/torch_lstm", "model.onnx"),
+        single("onnx/gru_reset_after", "model.onnx", share=0.3),
+        Sample("onnx/external", "model.onnx", ("model.onnx", "weights.bin"), share=0.3),
+    ),
+    "json": (
+        single("nam/lstm", "model.nam", rebuild.json_file("model.nam")),
+        single("guitarml/lstm", "model.json", rebuild.json_file("model.json"), share=0.5),
+        single("rtneural/gru", "model.json", rebuild.json_file("model.json"), share=0.5),
     ),
 }
 

@@ -188,8 +188,7 @@ SAMPLES: dict[str, tuple[Sample, ...]] = {  # by the name of a row of FORMATS, w
         single("tflite/basic_kernel", "model.tflite", share=0.3),
     ),
     "onnx": (
-        single("onnx/torch_lstm", "model.onnx"),
-        single("onnx/gru_reset_after", "model.onnx", share=0.3),
+        single("onnx/gru_reset_after", "model.onnx"),
         Sample("onnx/external", "model.onnx", ("model.onnx", "weights.bin"), share=0.3),
     ),
     "json": (

@@ -8,7 +8,7 @@ from __future__ import annotations
 import io
 import itertools
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -19,12 +19,12 @@ from numpy.typing import NDArray
 from fastlstm.errors import FastLSTMError, FormatError
 from fastlstm.formats.artefact import TensorSpec
 from fastlstm.formats.dtypes import DTYPES, byte_count, widen
-from fastlstm.formats.hdf5_heap import check_heaps
+from fastlstm.formats.hdf5_text import Strings
 from fastlstm.formats.source import Source
 
 MAGIC = b"\x89HDF\r\n\x1a\n"
-EXPANSION = 64  # a compressed dataset may be that many times the file,
-SLACK = 64 << 20  # and this many bytes
+EXPANSION = 2  # all datasets together may be that many times the file, if they are compressed,
+SLACK = 24 << 20  # and this many bytes
 BFLOAT16 = DTYPES[14]
 DAMAGE = (  # what h5py has been seen to raise for damaged files
     OSError,
@@ -45,23 +45,20 @@ class Hdf5:
     name  what the messages call it
     """
 
-    def __init__(self, name: str, size: int, make: Callable[[], Path | io.BytesIO]) -> None:
+    def __init__(self, name: str, size: int, place: Path | bytes) -> None:
         self.name = name
         self.size = size
-        self._make = make
+        self._place = place
 
     @classmethod
     def of_path(cls, path: Path) -> Hdf5:
-        """Raises FormatError if there is no file, or if it is damaged so that libhdf5 would hang."""
-        with Source(path) as source, source.map() as data:
-            check_heaps(data, source.name)
-            return cls(source.name, source.size, lambda: path)
+        """Raises FormatError if there is no file."""
+        with Source(path) as source:
+            return cls(source.name, source.size, path)
 
     @classmethod
     def of_bytes(cls, data: bytes, name: str) -> Hdf5:
-        """Raises FormatError if the data are damaged so that libhdf5 would hang."""
-        check_heaps(data, name)
-        return cls(name, len(data), lambda: io.BytesIO(data))
+        return cls(name, len(data), data)
 
     @contextmanager
     def open(self) -> Iterator[Any]:
@@ -73,7 +70,7 @@ class Hdf5:
                 f"{self.name}: the package h5py, which reads it, is not installed: pip install h5py"
             ) from error
         try:
-            with h5py.File(self._make(), "r") as file:
+            with h5py.File(io.BytesIO(self._place) if isinstance(self._place, bytes) else self._place, "r") as file:
                 yield file
         except FastLSTMError:
             raise
@@ -129,10 +126,25 @@ class Hdf5:
         count = 0 if stored.shape is None else math.prod(stored.shape)
         if not count:
             return []
-        if h5py.check_string_dtype(stored.dtype) is None or count * stored.dtype.itemsize > self.size:
+        kind = h5py.check_string_dtype(stored.dtype)
+        if kind is None or count * stored.dtype.itemsize > self.size:
             raise FormatError(f"{where}: {count} elements of type {stored.dtype}, expected text; the file is damaged")
-        values = np.ravel(np.asarray(holder.attrs[name], object))
+        if kind.length is None:
+            values = self._strings_in_heap(holder, name, count)
+        else:
+            values = np.ravel(np.asarray(holder.attrs[name], object)).tolist()
         return [value.decode() if isinstance(value, bytes) else str(value) for value in values]
+
+    def _strings_in_heap(self, holder: Any, name: str, count: int) -> list[bytes]:
+        """The elements of an attribute of variable length, which libhdf5 is not asked for."""
+        import h5py
+
+        header, place = h5py.h5o.get_info(holder.id).addr, self._place
+        if isinstance(place, bytes):
+            return Strings(self.name, self.size, lambda at, n: place[at : at + n]).attribute(header, name, count)
+        with Source(place) as source:
+            strings = Strings(self.name, source.size, lambda at, n: source.read(at, n, "text"))
+            return strings.attribute(header, name, count)
 
     def spec(self, dataset: Any) -> TensorSpec:
         """What a dataset holds.  Raises FormatError unless it can be read as numbers from this file alone."""
@@ -154,9 +166,27 @@ class Hdf5:
                     f"{where}: {dataset.id.get_storage_size()} bytes, expected {size} for {dataset.dtype} "
                     f"{dataset.shape} in a file of {self.size}; the file is damaged or truncated"
                 )
-        elif max(size, math.prod(dataset.chunks) * dataset.dtype.itemsize) > EXPANSION * self.size + SLACK:
-            raise FormatError(f"{where}: {dataset.shape} does not fit a file of {self.size} bytes; the file is damaged")
+        elif max(size, math.prod(dataset.chunks) * dataset.dtype.itemsize) > self.limit:
+            raise FormatError(
+                f"{where}: {dataset.shape} does not fit a file of {self.size} bytes; the file is damaged, or too well "
+                "compressed: save the model without compression"
+            )
         return TensorSpec(dataset.shape, "bfloat16" if dataset.dtype == "V2" else dataset.dtype.name)
+
+    @property
+    def limit(self) -> int:
+        """Bytes that compressed datasets may have."""
+        return EXPANSION * self.size + SLACK
+
+    def check_total(self, specs: Iterable[TensorSpec]) -> None:
+        """Raises FormatError if the tensors together are larger than the file can be: one may be linked many times."""
+        items = ((4 if spec.dtype == "bfloat16" else np.dtype(spec.dtype).itemsize, spec.shape) for spec in specs)
+        total = sum(item * math.prod(shape) for item, shape in items)
+        if total > self.limit:
+            raise FormatError(
+                f"{self.name}: tensors of {total} bytes in a file of {self.size}, expected at most {self.limit}; the "
+                "file is damaged, or too well compressed: save the model without compression"
+            )
 
     def fetch(self, path: str) -> NDArray[Any]:
         """The elements of the dataset at `path`.  Raises FormatError."""

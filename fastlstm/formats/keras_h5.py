@@ -49,6 +49,7 @@ def read(path: Path) -> Artefact:
             layer_weights[layer] = tuple(f"{layer}/{weight}" for weight in weights)
             for name in layer_weights[layer]:
                 specs[name] = source.spec(source.child(group, name))
+        source.check_total(specs.values())
         root = "" if group is file else f"{WEIGHTS}/"
     if layers is None:
         return Artefact(path, "keras-h5", read_tree(source), keras=KerasConfig(None, KERAS_3))

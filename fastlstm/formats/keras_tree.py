@@ -33,6 +33,7 @@ def read_tree(source: Hdf5) -> Tensors:
             f"{source.name}: an HDF5 file without an attribute 'layer_names' and without weights in groups 'vars'; "
             "it is not a model that Keras saved, or it is damaged"
         )
+    source.check_total(specs.values())
     return Tensors(specs, source.fetch)
 
 

@@ -18,8 +18,8 @@ from fastlstm.formats.source import Source, is_file, read_start, read_whole
 
 MAGIC = b"PK\x03\x04"
 CONFIG, METADATA, WEIGHTS = "config.json", "metadata.json", "model.weights.h5"
-EXPANSION = 64  # a member may be that many times the file,
-SLACK = 64 << 20  # and this many bytes
+EXPANSION = 2  # the members together may be that many times the file,
+SLACK = 12 << 20  # and this many bytes: Keras does not compress
 
 
 def detect(path: Path) -> bool:
@@ -67,13 +67,17 @@ def _read_members(path: Path, names: tuple[str, ...]) -> dict[str, bytes]:
                     f"{path.name}: a zip without {', '.join(missing)}, got {', '.join(present[:10]) or 'nothing'}; "
                     "expected what Keras 3's model.save writes, with the weights in one HDF5 file"
                 )
-            for name in names:
-                member = archive.getinfo(name)
-                if member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED) or member.file_size > limit:
-                    raise FormatError(
-                        f"{path.name}: {name}: {member.file_size} bytes, compression method {member.compress_type}; "
-                        f"expected at most {limit} bytes, stored or deflated; the file is damaged"
-                    )
+            double = [name for name in names if present.count(name) > 1]
+            if double:
+                raise FormatError(f"{path.name}: a zip with {', '.join(double)} twice; the file is damaged")
+            members = [archive.getinfo(name) for name in names]
+            size = sum(member.file_size for member in members)
+            methods = {member.compress_type for member in members}
+            if not methods <= {zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED} or size > limit:
+                raise FormatError(
+                    f"{path.name}: members of {size} bytes, compression method {max(methods)}; expected at most "
+                    f"{limit} bytes, stored or deflated; the file is damaged, or compressed well: zip it again, stored"
+                )
             return {name: archive.read(name) for name in names}
     except (zipfile.BadZipFile, zlib.error, OSError, EOFError, RuntimeError, ValueError, NotImplementedError) as error:
         raise FormatError(f"{path.name}: zip cannot be read: {error}; the file is damaged or truncated") from error

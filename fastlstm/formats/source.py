@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import mmap
 import os
 import stat
 from pathlib import Path
@@ -112,13 +111,6 @@ class Source:
                 f"{self.name}: {what} ended after {got} of {size} bytes; the file changed while it was read"
             )
         return data
-
-    def map(self) -> mmap.mmap:
-        """All of a file that is not empty, in memory as far as it is looked at.  Raises FormatError."""
-        try:
-            return mmap.mmap(self._file.fileno(), 0, access=mmap.ACCESS_READ)
-        except (OSError, ValueError) as error:
-            raise FormatError(f"{self.name}: cannot be read: {error}") from error
 
 
 def read_whole(path: Path, limit: int) -> bytes:

@@ -272,7 +272,7 @@ def test_zip_refused(tmp_path, members, match):
 def test_zip_bomb(tmp_path):
     path = tmp_path / "model.keras"
     zipped(path, {"config.json": bytes(100 << 20)}, compression=zipfile.ZIP_DEFLATED)
-    with pytest.raises(FormatError, match=r"config.json: 104857600 bytes.*expected at most"):
+    with pytest.raises(FormatError, match=r"members of 1048\d{5} bytes.*expected at most"):
         open_artefact(path)
 
 

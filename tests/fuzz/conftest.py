@@ -1,5 +1,13 @@
-"""Prints the figures of the damaged files at the end of a test run."""
+"""Prints the figures of the damaged files at the end of a test run; and how crafted files are opened."""
 
+import gc
+import sys
+
+import pytest
+
+from fastlstm.errors import FastLSTMError
+from fastlstm.formats import open_artefact
+from fastlstm.recognise import recognise
 from tests.fuzz import runner
 
 
@@ -8,3 +16,31 @@ def pytest_terminal_summary(terminalreporter):
         terminalreporter.section("damaged files")
         for line in runner.table(dict(sorted(runner.RESULTS.items()))):
             terminalreporter.write_line(line)
+
+
+@pytest.fixture
+def refused():
+    """A function: the FastLSTMError for a path, which must take no more than 4 times the file and 64 MB to find out."""
+
+    def check(path, size=None):
+        error = used = None
+        size = (path.stat().st_size if path.is_file() else 0) if size is None else size
+        if sys.platform.startswith("linux"):
+            from tests.fuzz.worker import forget_peak, memory
+
+            gc.collect()
+            forget_peak()
+            before = memory("VmRSS")
+        try:
+            artefact = open_artefact(path)
+            dict(artefact.tensors)
+            recognise(artefact)
+        except FastLSTMError as caught:
+            error = str(caught)
+        if sys.platform.startswith("linux"):
+            used = memory("VmHWM") - before
+            assert used < 4 * size + (64 << 20), f"{used >> 20} MB"
+        assert error, "read without complaint"
+        return error
+
+    return check

@@ -16,7 +16,7 @@ from contextlib import suppress
 from typing import Any
 
 from tests.formats.bundle_writer import masked, table, varint
-from tests.fuzz.mutate import IN_PLACE, change
+from tests.fuzz.mutate import IN_PLACE, NOTABLE, change
 from tests.fuzz.protobuf_tree import build, change_tree, parse
 
 Files = Mapping[str, bytes]
@@ -214,6 +214,26 @@ def change_json(text: bytes | str, dice: random.Random) -> bytes:
     return json.dumps(value).encode()
 
 
+def hdf5_addresses(name: str) -> Rebuild:
+    """What is written beside the addresses of heaps and trees, or there: lengths, counts, indices, other addresses."""
+
+    def rebuild(files: Files, dice: random.Random) -> dict[str, bytes]:
+        data = bytearray(files[name])
+        signs = (b"GCOL", b"TREE", b"HEAP", b"SNOD", b"OHDR", b"FRHP", b"BTHD")
+        places = [at for sign in signs for at in range(len(data)) if data.startswith(sign, at)]
+        known = {struct.pack("<Q", at) for at in places}
+        spots = places + [at for at in range(len(data) - 8) if bytes(data[at : at + 8]) in known] * 2
+        for _ in range(dice.choice((1, 1, 2, 4))):
+            at = max(0, dice.choice(spots) + dice.choice((-8, -4, -4, -4, 0, 0, 8, 8, 12, 16, 24)))
+            width = min(dice.choice((2, 4, 8)), len(data) - at)
+            value = int.from_bytes(data[at : at + width], "little")
+            other = dice.choice((value + 1, value - 1, value * 2, 0, dice.choice(NOTABLE), dice.choice(places)))
+            data[at : at + width] = (other % (1 << 8 * width)).to_bytes(width, "little")
+        return {name: bytes(data)}
+
+    return rebuild
+
+
 def zip_members(name: str) -> Rebuild:
     """The contents of a zip's members, or how they are stored."""
 
@@ -329,6 +349,7 @@ def state_file(name: str, prefix: str) -> Rebuild:
 
 __all__ = [
     "bundle_data",
+    "hdf5_addresses",
     "json_file",
     "object_graph",
     "protobuf",

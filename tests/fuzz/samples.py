@@ -145,11 +145,12 @@ SAMPLES: dict[str, tuple[Sample, ...]] = {  # by the name of a row of FORMATS, w
     ),
     "keras": (single("fuzz/keras", "model.keras", rebuild.zip_members("model.keras"), checked=True, hdf5=True),),
     "keras-h5": (
-        single("fuzz/keras-h5", "keras3.h5", hdf5=True),
-        single("fuzz/keras-h5", "tf_keras.h5", hdf5=True),
+        single("fuzz/keras-h5", "keras3.h5", rebuild.hdf5_addresses("keras3.h5"), hdf5=True),
+        single("fuzz/keras-h5", "tf_keras.h5", rebuild.hdf5_addresses("tf_keras.h5"), hdf5=True),
         single(
             "fuzz/keras-h5",
             "model.weights.h5",
+            rebuild.hdf5_addresses("model.weights.h5"),
             options={"overrides": {"recurrent_activation": "sigmoid"}},
             hdf5=True,
         ),

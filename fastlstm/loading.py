@@ -254,9 +254,8 @@ def _files(path: Path, artefact: Artefact) -> list[Path]:
     if path.is_dir():
         return sorted(file for file in path.rglob("*") if file.is_file())
     prefix, name = artefact.path, glob.escape(artefact.path.name)
-    parts = [
-        file
-        for ending in (".index", ".data-*", ".meta", "-?????-of-?????", "_temp*/part-*")
-        for file in prefix.parent.glob(name + ending)
-    ]
+    endings = (".index", ".data-*", ".meta", "_temp*/part-*")
+    if artefact.format == "checkpoint-v1":
+        endings = (".meta", "-?????-of-?????")
+    parts = [file for ending in endings for file in prefix.parent.glob(name + ending)]
     return sorted({file for file in (prefix, path, *parts) if file.is_file()})

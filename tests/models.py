@@ -54,8 +54,8 @@ def reverse(size):
     return "reverse", {"size": size}
 
 
-def bidirectional(forward, backward, merge_mode="concat"):
-    return "bidirectional", {"forward": forward, "backward": backward, "merge_mode": merge_mode}
+def bidirectional(forward, backward, merge_mode="concat", last=False):
+    return "bidirectional", {"forward": forward, "backward": backward, "merge_mode": merge_mode, "last": last}
 
 
 def dense(rng, inputs, outputs, activation=None, scale=0.4):
@@ -105,7 +105,10 @@ _LAYERS = {
     "masking": lambda a, dtype: fastlstm.Masking(**a),
     "reverse": lambda a, dtype: fastlstm.Reverse(**a),
     "bidirectional": lambda a, dtype: fastlstm.Bidirectional(
-        layers_of(a["forward"], dtype), layers_of(a["backward"], dtype), a["merge_mode"]
+        layers_of(a["forward"], dtype),
+        layers_of(a["backward"], dtype),
+        a["merge_mode"],
+        return_sequences=not a["last"],
     ),
 }
 

@@ -179,7 +179,7 @@ def run(layers, xs, states, length=None):
                 inside = arguments[direction]
                 begin, states = states[: count(inside)], states[count(inside) :]
                 out, _, end = forward(inside, ys[::way], masks[::way], begin)
-                outputs.append(out[::way])
+                outputs.append(out[::way] if way == 1 or not arguments.get("last") else out[-1:] * len(out))
                 after += end
             ys = [merge(arguments["merge_mode"], f, b) for f, b in zip(*outputs, strict=True)]
             continue

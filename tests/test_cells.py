@@ -221,7 +221,7 @@ def test_gates_that_saturate(device, dtype):
 # Models that need the whole sequence.
 
 
-def both(rng, inputs, mode, **options):
+def both(rng, inputs, mode, last=False, **options):
     """LSTM and GRU stacks of different depth, 4 elements out of each."""
     forward = [
         models.lstm(rng, inputs, 6, **options),
@@ -229,7 +229,7 @@ def both(rng, inputs, mode, **options):
         models.gru(rng, 3, 4, **options),
     ]
     backward = [models.lstm(rng, inputs, 4, peepholes=True, **options)]
-    return models.bidirectional(forward, backward, mode)
+    return models.bidirectional(forward, backward, mode, last)
 
 
 SEQUENCES = {
@@ -240,6 +240,8 @@ SEQUENCES = {
         models.gru(rng, 5, 6), models.reverse(6), models.lstm(rng, 6, 4), models.reverse(4), models.dense(rng, 4, 3),
     ],
     "stacked": lambda rng: [both(rng, 5, "concat"), both(rng, 8, "sum"), models.lstm(rng, 4, 5)],
+    "last": lambda rng: [both(rng, 5, "concat", last=True), models.dense(rng, 8, 3)],
+    "masking, last": lambda rng: [models.masking(5), both(rng, 5, "ave"), both(rng, 4, "sum", last=True)],
     "masking": lambda rng: [models.masking(5), both(rng, 5, "concat"), models.lstm(rng, 8, 4)],
     "masking, zeros": lambda rng: [
         models.masking(5, -1.5), models.lstm(rng, 5, 5), both(rng, 5, "mul", zero_output_for_mask=True),

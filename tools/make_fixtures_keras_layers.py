@@ -279,7 +279,7 @@ CASES = {  # build, shape of the input, files written in each era, overrides tha
     "mask_zero": (mask_zero, NUMBERS, WHOLE, {}, [MASKING, LSTM]),
     "go_backwards": (go_backwards, FLOATS, WHOLE, {}, ["Keras go_backwards", LSTM, GRU, GRU_AFTER]),
     "stateful": (stateful, (B, 20, 4), WHOLE, {}, ["Keras stateful", LSTM, GRU_AFTER]),
-    "nested": (nested, FLOATS, WHOLE, {}, [BIDIRECTIONAL, LSTM]),
+    "nested_models": (nested, FLOATS, WHOLE, {}, [BIDIRECTIONAL, LSTM]),
     "float64_bidirectional": (
         float64,
         (B, T, 4),
@@ -311,7 +311,8 @@ def write(keras, version, era, name):
     x = inputs(rng, shape, dtype, name)
     if name != "stateful":
         model.predict(x)  # creates the weights
-    model.set_weights([rng.normal(0, 0.4, w.shape).astype(w.dtype) for w in model.get_weights()])
+    scale = 0.2 if name == "bidirectional_merges" else 0.4  # sums grow from layer to layer
+    model.set_weights([rng.normal(0, scale, w.shape).astype(w.dtype) for w in model.get_weights()])
     saved = model
     if name == "cudnn":
         without_kernels(keras)
@@ -328,7 +329,7 @@ def write(keras, version, era, name):
     else:
         y = side_by_side(model.predict(x))
         golden = {"x": x, "y" if y.ndim == 3 else "y_last": y.reshape(B, -1, y.shape[-1])}
-        if name != "nested":
+        if name != "nested_models":
             golden.update(final_states(keras, model, x))
     write_golden(folder, golden)
     extra = dict(scope=None, keras=version_of(keras), models=files[era], cells=names)

@@ -97,6 +97,14 @@ def stacked(keras):
     return keras.Model(x, L.Dense(2)(L.RNN([L.LSTMCell(4), L.LSTMCell(5)], return_sequences=True)(x)))
 
 
+def two_ways(keras):
+    """A Bidirectional, whose halves are objects of their own."""
+    L = keras.layers
+    x = keras.Input((None, 3))
+    y = L.Bidirectional(L.LSTM(4, return_sequences=True), merge_mode="concat")(x)
+    return keras.Model(x, L.Dense(2)(L.LSTM(5, return_sequences=True)(y)))
+
+
 # How each file is written: name -> what to do with a model and a path.
 
 
@@ -123,6 +131,22 @@ def saved_model(keras, model, path):
 
 def saved_model_without_traces(keras, model, path):
     model.save(path, save_format="tf", save_traces=False)
+
+
+def frozen(keras, model, path, lowered=True):
+    """The weights as constants, and loops as TensorFlow 1 has them, or as functions."""
+    import tensorflow as tf
+    from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
+
+    spec = tf.TensorSpec([None, *model.input_shape[1:]], tf.float32)
+    function = tf.function(lambda x: model(x)).get_concrete_function(spec)
+    graph = convert_variables_to_constants_v2(function, lower_control_flow=lowered).graph.as_graph_def()
+    with open(path, "wb") as file:
+        file.write(graph.SerializeToString())
+
+
+def frozen_with_functions(keras, model, path):
+    frozen(keras, model, path, lowered=False)
 
 
 def export(keras, model, path):
@@ -155,6 +179,8 @@ WRITERS = {
     "saved_model": saved_model,
     "without_traces": saved_model_without_traces,
     "exported": export,
+    "frozen.pb": frozen,
+    "frozen_functions.pb": frozen_with_functions,
     "session": session,
 }
 TF2 = ["model.h5", "model.keras", "weights", "checkpoint-1", "without_traces"]
@@ -177,7 +203,7 @@ CASES = {  # build, shape of the input, {era: (files, overrides)}
         (1, T, 3),
         {
             "keras2": (["model.h5", "saved_model"], {}),
-            "tf2.15": (["model.h5", "saved_model"], {}),
+            "tf2.15": (["model.h5", "saved_model", "frozen.pb", "frozen_functions.pb"], {}),
             "keras3": (["model.keras", "checkpoint-1", "exported"], {}),
         },
     ),
@@ -213,6 +239,15 @@ CASES = {  # build, shape of the input, {era: (files, overrides)}
         (1, T, 3),
         {"tf2.15": (["model.h5", "weights", "without_traces"], {}), "keras3": (["model.keras", "checkpoint-1"], {})},
     ),
+    "two_ways": (
+        two_ways,
+        (1, T, 3),
+        {
+            "keras2": (["weights"], HARD),
+            "tf2.15": (["model.keras", "without_traces"], {}),  # weights do not tell zero_output_for_mask, here true
+            "keras3": (["model.keras", "checkpoint-1"], {}),
+        },
+    ),
     "stacked": (
         stacked,
         (1, T, 3),
@@ -246,7 +281,7 @@ def write(keras, version, era, name):
     tidy(folder)
     write_golden(folder, golden)
     models = [f for f in files if f not in NOT_LOADED.get((era, name), ())]
-    cells = ["Keras RNN(LSTMCell)"] if name == "stacked" else LSTM
+    cells = {"stacked": ["Keras RNN(LSTMCell)"], "two_ways": ["Keras Bidirectional"]}.get(name, LSTM)
     write_expect(folder, layers, "float32", version, models=models, load=load, cells=cells, keras=version)
     return folder, size_of(folder)
 
@@ -282,7 +317,9 @@ def slim(path):
     objects = meta.object_graph_def
     pending = [n for n in meta.graph_def.node]
     kept = {n.bare_concrete_function.concrete_function_name for n in objects.nodes} - {""}
-    kept = {name for name in kept if "signature_wrapper" in name}
+    kept = {name for name in kept if "signature_wrapper" in name} or {
+        name for node in objects.nodes for name in node.function.concrete_functions
+    }
     pending += [n for name in kept for n in functions[name].node_def]
     while pending:
         node = pending.pop()
@@ -363,11 +400,68 @@ def tensorflow1():
     return folder, size_of(folder)
 
 
+def modules():
+    """tf.Module: a cell of TensorFlow 1 in TensorFlow 2's functions, and a loop written by hand."""
+    import tensorflow as tf
+
+    class Module(tf.Module):
+        def __init__(self):
+            super().__init__()
+            self.cell = tf.compat.v1.nn.rnn_cell.LSTMCell(5, forget_bias=0.3, cell_clip=1.5)
+            self.w, self.b = tf.Variable(tf.zeros([5, 2])), tf.Variable(tf.zeros([2]))
+
+        @tf.function(input_signature=[tf.TensorSpec([None, None, 3], tf.float32)])
+        def __call__(self, x):
+            y, _ = tf.compat.v1.nn.dynamic_rnn(self.cell, x, dtype=tf.float32)
+            return tf.tanh(tf.tensordot(y, self.w, 1) + self.b)
+
+    class ByHand(tf.Module):
+        def __init__(self):
+            super().__init__()
+            self.kernel, self.bias = tf.Variable(tf.zeros([8, 20]), name="k"), tf.Variable(tf.zeros([20]), name="b")
+
+        @tf.function(input_signature=[tf.TensorSpec([None, None, 3], tf.float32)])
+        def __call__(self, x):
+            steps = tf.transpose(x, [1, 0, 2])
+            outputs = tf.TensorArray(tf.float32, size=tf.shape(steps)[0])
+            h = c = tf.zeros([tf.shape(x)[0], 5])
+            for k in tf.range(tf.shape(steps)[0]):
+                z = tf.concat([steps[k], h], 1) @ self.kernel + self.bias
+                i, j, f, o = tf.split(z, 4, 1)
+                c = tf.sigmoid(f + 0.5) * c + tf.sigmoid(i) * tf.tanh(j)
+                h = tf.sigmoid(o) * tf.tanh(c)
+                outputs = outputs.write(k, h)
+            return tf.transpose(outputs.stack(), [1, 0, 2])
+
+    for name, kind, cells in (("module", Module, ["LSTMCell"]), ("by_hand", ByHand, [])):
+        folder, rng = fresh_folder("tf2.15", name), rng_for("objects " + name)
+        module = kind()
+        x = rng.normal(size=(B, T, 3)).astype("float32")
+        module(x)
+        for variable in module.variables:
+            variable.assign(rng.normal(0, SCALE, variable.shape))
+        tf.saved_model.save(module, os.path.join(folder, "saved_model"), signatures=module.__call__)
+        tf.saved_model.save(module, os.path.join(folder, "without_signature"))
+        tf.train.Checkpoint(module).write(os.path.join(folder, "checkpoint-1"))
+        tidy(folder)
+        write_golden(folder, {"x": x, "y": module(x).numpy()})
+        more = (
+            {"forget_bias": 0.3, "cell_clip": 1.5, "head_activation": "tanh"}
+            if kind is Module
+            else {"forget_bias": 0.5}
+        )
+        models = ["saved_model", "without_signature", "checkpoint-1"]
+        write_expect(folder, [], "float32", tf.__version__, models=models, load=more, cells=cells)
+        print(folder, size_of(folder), flush=True)
+
+
 def main(eras):
     for era in eras:
         if era == "tf1.15":
             print(*tensorflow1())
             continue
+        if era == "tf2.15":
+            modules()
         keras, version = load_keras(era)
         for name in CASES:
             if era in CASES[name][2]:

@@ -185,7 +185,15 @@ def dtypes(rng):
     for name, value in values.items():
         tf.get_variable("many/" + name, initializer=tf.constant(value), trainable=False)
     tf.get_variable("many/brain", initializer=tf.cast(tf.constant(normal, tf.float32), tf.bfloat16), trainable=False)
-    return Case({}, {}, [], dtype="", run=variables, write_meta=False)
+
+    def save_v1(sess, golden):
+        """The same beside it as a V1 file, which cannot hold bfloat16."""
+        kept = [v for v in tf.global_variables() if v.dtype.base_dtype != tf.bfloat16]
+        saver = tf.train.Saver(kept, write_version=tf.train.SaverDef.V1)
+        saver.save(sess, "tf1.15/dtypes/model_v1", write_meta_graph=False, write_state=False)
+        return {}
+
+    return Case({}, {}, [], dtype="", run=variables, write_meta=False, after_save=save_v1)
 
 
 def variables(sess):

@@ -85,7 +85,7 @@ class _Both:
     def __init__(self, make: Make, layer: Bidirectional, dtype: np.dtype, masked: bool) -> None:
         self._forward = _Piece(make, layer.forward, dtype, masked)
         self._backward = _Piece(make, layer.backward, dtype, masked)
-        self._merge_mode = layer.merge_mode
+        self._merge_mode, self._sequences = layer.merge_mode, layer.return_sequences
         self.states = self._forward.states + self._backward.states
 
     def run(
@@ -95,7 +95,11 @@ class _Both:
         one, pairs = self._forward.run(xs, mask, state[:split], lengths, order)
         turned = None if mask is None else _turned(mask, order)
         other, more = self._backward.run(_turned(xs, order), turned, state[split:], lengths, order)
-        return _merged(self._merge_mode, one, _turned(other, order)), [*pairs, *more]
+        other = _turned(other, order)
+        if not self._sequences:  # its output at the first step stands at all of them
+            valid = np.arange(xs.shape[1]) < lengths[:, None]
+            other = np.where(valid[..., None], other[:, :1], other.dtype.type(0))
+        return _merged(self._merge_mode, one, other), [*pairs, *more]
 
 
 def _backwards(lengths: NDArray[np.int64], steps: int) -> NDArray[np.int64]:

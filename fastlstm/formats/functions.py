@@ -265,6 +265,30 @@ class Flattener:
         return True
 
 
+def loop_constants(nodes: dict[str, Node]) -> dict[str, Node]:
+    """`nodes` where a loop variable that every step hands on as it is has become what enters the loop.
+
+    TensorFlow's own lowering, which frozen functions go through, leaves weights to go round in loops.
+    """
+    result = dict(nodes)
+    for name, node in nodes.items():
+        if node.op != "Merge" or len(node.inputs) != 2:
+            continue
+        enter, onward = (nodes.get(source.node) for source in node.inputs)
+        if enter is None or onward is None or enter.op != "Enter" or onward.op != "NextIteration":
+            continue
+        source = onward.inputs[0] if onward.inputs else None
+        for _ in range(_DEEPEST):
+            if source is None or source.node == name:
+                break
+            step = nodes.get(source.node)
+            handed = step is not None and step.inputs and step.op in ("Identity", "Switch")
+            source = step.inputs[0] if step is not None and handed else None
+        if source is not None and source == Output(name, 0):
+            result[name] = Node(name, "Identity", (Output(enter.name, 0),), dict)
+    return result
+
+
 def needed(nodes: Mapping[str, Node], outputs: Iterable[Output]) -> dict[str, Node]:
     """Those of `nodes` that `outputs` depend on, in their order."""
     pending, seen = [output.node for output in outputs], set[str]()

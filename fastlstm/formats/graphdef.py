@@ -10,7 +10,7 @@ from typing import Any
 
 from fastlstm.errors import FormatError
 from fastlstm.formats import proto
-from fastlstm.formats.functions import Flattener
+from fastlstm.formats.functions import Flattener, loop_constants
 from fastlstm.formats.graph import Graph, Node, Output
 from fastlstm.formats.nodedef import attributes_of, output_of
 
@@ -66,8 +66,9 @@ def _nodes(graph: Any, source: str) -> dict[str, Node]:
     if graph.library.function:
         flattener = Flattener(graph, source)
         flattener.add_graph(list(read.values()))
-        return flattener.nodes()
-    return {
+        return loop_constants(flattener.nodes())
+    nodes = {
         name: Node(name, op, inputs, partial(attributes_of, definition, f"{source}: node {name!r}"))
         for definition, name, op, inputs in read.values()
     }
+    return loop_constants(nodes)

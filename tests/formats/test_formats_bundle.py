@@ -307,3 +307,20 @@ def test_every_truncation(prefix, arrays, same, outcome):
             assert isinstance(outcome(prefix), FormatError), (path, length)
         path.write_bytes(data)
     assert same(outcome(prefix), full)
+
+
+def test_peak_memory(prefix):
+    """A tensor is read into the array that it becomes; in slices, they are held beside the whole."""
+    big = np.random.default_rng(0).normal(size=(1 << 9, 1 << 9)).astype("f4")  # 1 MiB
+    writer = BundleWriter()
+    writer.add(b"whole", big)
+    writer.add_slices(b"halves", big, [[(0, 256), (0, -1)], [(256, 256), (0, -1)]])
+    writer.write(prefix)
+    tensors = read_bundle(prefix)
+    for name, times in (("whole", 1.1), ("halves", 2.4)):
+        tracemalloc.start()
+        got = tensors[name]
+        peak = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        assert got.tobytes() == big.tobytes()
+        assert peak < times * big.nbytes

@@ -5,7 +5,6 @@ import tracemalloc
 import numpy as np
 import pytest
 from bundle_writer import message, number, shape_proto
-from test_formats_damage import damaged, is_refused_or_same
 
 from fastlstm.errors import FormatError
 from fastlstm.formats import open_artefact
@@ -128,23 +127,13 @@ def test_partly_frozen(path):
     assert open_artefact(path).notes == ("1 variables of the graph are not frozen ('state'...)",)
 
 
-def test_damage(path, outcome, same, fixture_file):
-    """No checksum protects a frozen graph: another array is right where a number in the file is another."""
-    genuine = fixture_file("tf0.12/basic/frozen.pb").read_bytes()
-    for copy in damaged(genuine, "frozen", 400):
-        path.write_bytes(copy)
-        outcome(path)
-    small = FULL + const(b"short", tensor(1, (2, 3), message(5, W.tobytes()[:8])))
-    path.write_bytes(small)
-    expected = outcome(path)
-    for length in range(len(small)):
-        path.write_bytes(small[:length])
+def test_every_length(path, outcome):
+    """No checksum protects a frozen graph, but none of its nodes ends early."""
+    content = FULL + const(b"short", tensor(1, (2, 3), message(5, W.tobytes()[:8])))
+    for length in range(len(content)):
+        path.write_bytes(content[:length])
         got = outcome(path)
-        assert length == len(FULL) or isinstance(got, FormatError), length
-    for copy in damaged(small, "small", 1500):
-        path.write_bytes(copy)
-        got = outcome(path)
-        assert isinstance(got, dict) or is_refused_or_same(got, expected, same)
+        assert (list(got) == ["net/kernel"]) if length == len(FULL) else isinstance(got, FormatError), length
 
 
 def test_a_saved_models_own_file_is_not_taken_for_one(tmp_path):

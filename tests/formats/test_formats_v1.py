@@ -77,6 +77,18 @@ def test_genuine(fixture_file, era, same):
     assert same(v1.tensors, dict(v2.tensors))
 
 
+def test_genuine_types(fixture_file):
+    """All that TensorFlow 1.15 saves in a V1 file, to the last bit."""
+    tensors = read_v1([fixture_file("tf1.15/dtypes") / "model_v1"])
+    with np.load(fixture_file("tf1.15/dtypes/golden.npz")) as golden:
+        expected = {key.removeprefix("var/"): golden[key] for key in golden if key.startswith("var/")}
+    assert sorted(tensors) == sorted(expected)
+    for name, array in expected.items():
+        got = tensors[name].astype("S") if array.dtype.kind == "S" else tensors[name]
+        assert (got.dtype, got.shape) == (array.dtype, array.shape), name
+        assert got.tobytes() == array.tobytes(), name
+
+
 @pytest.mark.parametrize(
     "slices",
     [

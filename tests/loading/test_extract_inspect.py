@@ -178,3 +178,18 @@ def test_importing_needs_numpy_only():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_inspect_lists_the_files_of_v1_shards_alone():
+    """Beside a V2 checkpoint and a frozen graph of the same name."""
+    folder = DATA / "tf0.12" / "two_shards"
+    files = loading.inspect(folder / "model-00001-of-00002").files
+    assert [file.name for file in files] == ["model-00000-of-00002", "model-00001-of-00002", "model.meta"]
+    files = loading.inspect(folder / "model").files
+    assert [file.name for file in files] == [
+        "model.data-00000-of-00002",
+        "model.data-00001-of-00002",
+        "model.index",
+        "model.meta",
+    ]
+    assert [file.name for file in loading.inspect(folder / "frozen.pb").files] == ["frozen.pb"]

@@ -85,15 +85,3 @@ def test_weights_alone(keras, tmp_path, ending):
     found = recognise(open_artefact(path), overrides={"recurrent_activation": "sigmoid"})
     np.testing.assert_allclose(oracle(found.layers, xs)[0][:, -1], np.asarray(model(xs)), rtol=0, atol=1e-5)
     assert findings(found, "activation") == [("tanh", "assumed")] * 2
-
-
-def test_bidirectional_is_refused(keras, tmp_path):
-    from fastlstm.errors import RecognitionError
-
-    L = keras.layers
-    model = keras.Sequential([L.Input((None, D)), L.Bidirectional(L.LSTM(4, return_sequences=True))])
-    for ending in ("h5", "keras", "weights.h5"):
-        path = tmp_path / f"model.{ending}"
-        (model.save_weights if "weights" in ending else model.save)(path)
-        with pytest.raises(RecognitionError, match="Bidirectional"):
-            recognise(open_artefact(path), overrides={"recurrent_activation": "sigmoid"})

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from fastlstm.formats.artefact import Artefact
 from fastlstm.recognise.findings import Recognised
 from fastlstm.recognise.objects.bare import renamed
-from fastlstm.recognise.objects.tree import VALUE, Group, Layer
+from fastlstm.recognise.objects.tree import ORDER, VALUE, Group, Layer
 from fastlstm.recognise.tensorflow1 import recognise_tensorflow1
 
 if TYPE_CHECKING:
@@ -18,12 +18,16 @@ if TYPE_CHECKING:
     from fastlstm.recognise.overrides import Book
 
 
-def from_program(artefact: Artefact, scope: str | None, book: Book) -> Recognised | None:
-    """What the first of the functions computes that multiplies with matrices; None where there is no such function."""
+def from_program(artefact: Artefact, item: Layer | Group, scope: str | None, book: Book) -> Recognised | None:
+    """What the first of the functions computes that multiplies with matrices; None where there is no such function.
+
+    item  the whole file's objects
+    """
     if artefact.program is None or artefact.objects is None:
         return None
-    names = variable_names(artefact.objects)
     nodes = artefact.objects.nodes
+    paths = {weight.key: weight.path for layer in layers_of(item) for weight in layer.weights}
+    names = variable_names(artefact.objects, paths)
     keys = {names[number]: nodes[number].attributes[VALUE] for number in names}
     for function in artefact.program.signatures.values():
         graph = artefact.program.graph(function, names)
@@ -40,27 +44,49 @@ def from_program(artefact: Artefact, scope: str | None, book: Book) -> Recognise
 def from_names(artefact: Artefact, item: Layer | Group, scope: str | None, book: Book) -> Recognised:
     """Cells of TensorFlow 1 kept as objects: variables by their names and shapes."""
     assert artefact.objects is not None
-    layers = [item] if isinstance(item, Layer) else list(item.layers())
+    layers = layers_of(item)
     keys = {weight.path: weight.key for layer in layers for weight in layer.weights}
     full = {node.attributes[VALUE]: node.full_name for node in artefact.objects.nodes if VALUE in node.attributes}
     often = Counter(full[key] for key in keys.values())
-    named = {full[key] if full[key] and often[full[key]] == 1 else path: key for path, key in keys.items()}
+    named = {
+        path if often[full[key]] > 1 or _says_more(path, full[key]) else full[key]: key for path, key in keys.items()
+    }
     plain = replace(artefact, tensors=renamed(artefact.tensors, named), objects=None, program=None)
     return recognise_tensorflow1(plain, scope=scope, book=book)
 
 
-def variable_names(objects: ObjectGraph) -> dict[int, str]:
+def _says_more(path: str, full_name: str) -> bool:
+    """Whether a variable's attribute tells what it is, and the name that its maker gave it does not."""
+    attribute, name = path.rpartition("/")[2], full_name.rpartition("/")[2]
+    return not name or (attribute in ORDER and name.rstrip("_0123456789") not in ORDER)
+
+
+def layers_of(item: Layer | Group) -> list[Layer]:
+    return [item] if isinstance(item, Layer) else list(item.layers())
+
+
+def variable_names(objects: ObjectGraph, paths: Mapping[str, str]) -> dict[int, str]:
     """Number of a variable's object -> a name that no other has.
 
-    A variable's own name where that is unique. Keras 3 gives those of all layers of a subclassed model the same:
-    then those that follow each other belong to one layer, until a name comes again.
+    paths  key of a variable -> its path along attributes, where there is one
+    A variable's own name where that is unique, else its path. Keras 3 gives those of all layers of a subclassed model
+    the same name and exports them without paths: then those that follow each other belong to one layer, until a name
+    comes again.
     """
     variables = {k: node for k, node in enumerate(objects.nodes) if VALUE in node.attributes and node.full_name}
     met: Counter[str] = Counter()
     groups: Counter[str] = Counter()
     result: dict[int, str] = {}
     inside: dict[str, set[str]] = {}
+    often = Counter(node.full_name for node in variables.values())
     for number in _in_order(objects, variables):
+        path = paths.get(variables[number].attributes[VALUE])
+        if path is not None and (
+            often[variables[number].full_name] > 1 or _says_more(path, variables[number].full_name)
+        ):
+            result[number] = path
+            met[path] += 1
+            continue
         scope, _, leaf = variables[number].full_name.rpartition("/")
         if leaf in inside.setdefault(scope, set()):
             groups[scope] += 1

@@ -27,14 +27,15 @@ def recognise_objects(artefact: Artefact, *, scope: str | None, book: Book) -> R
     tree = Tree(artefact.objects, artefact.tensors.specs, str(artefact.path))
     edges = tuple(part for part in (scope or "").split("/") if part)
     number = tree.walk(edges)
+    whole = tree.below(0, "")
     if number is None:  # the scope of variables' names, then
-        return from_program(artefact, scope, book) or from_names(artefact, tree.below(0, ""), scope, book)
+        return from_program(artefact, whole, scope, book) or from_names(artefact, whole, scope, book)
     item = tree.below(number, "/".join(edges))
     configured = with_model(item, number, tree, artefact)
     if configured is not None:
         return _as_keras(configured, book)
     if not edges or isinstance(item, Group):
-        recognised = from_program(artefact, None if not edges else scope, book)
+        recognised = from_program(artefact, whole, scope if edges else None, book)
         if recognised is not None:
             return recognised
     if not item.recurrent:

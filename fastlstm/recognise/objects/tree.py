@@ -31,7 +31,7 @@ _ASIDE = re.compile(  # edges to what is no part of a forward pass, or is reache
     r"layer-\d+|_compile\w*|__call__|\w*_function|call_\w+|_default_save_signature|_tracked|_(in|out)bound_nodes"
 )
 _OPTIMIZER = ({"iter", "learning_rate"}, {"_iterations", "_learning_rate"})  # edges that only an optimizer has
-_ORDER = ("embeddings", "kernel", "recurrent_kernel", "bias")  # as Keras creates a layer's weights
+ORDER = ("embeddings", "kernel", "recurrent_kernel", "bias")  # as Keras creates a layer's weights
 _LONGEST, _DEEPEST = 1024, 64  # characters of a path, edges; far more than a model has
 
 
@@ -145,7 +145,7 @@ class Tree:
         for edge, child in children.items():
             if self._is_weight(child) and not _ASIDE.fullmatch(edge) and child not in seen:
                 own[edge.removeprefix("_")] = child
-        for name in sorted(own, key=lambda name: (_ORDER.index(name) if name in _ORDER else len(_ORDER), name)):
+        for name in sorted(own, key=lambda name: (ORDER.index(name) if name in ORDER else len(ORDER), name)):
             seen.add(own[name])
             yield Weight(f"{path}/{name}" if path else name, self.nodes[own[name]].attributes[VALUE])
         cells = children.get("cells")

@@ -16,7 +16,7 @@ import re
 from collections.abc import Iterator, Mapping, Set
 from typing import NamedTuple
 
-from fastlstm.formats.graph import Node, Output
+from fastlstm.formats.graph import Graph, Node, Output
 from fastlstm.recognise.tensorflow1.cell_graph import Gate, Matcher
 from fastlstm.recognise.tensorflow1.cell_use import CellUse, NotThisCell
 from fastlstm.recognise.tensorflow1.graph import Walker
@@ -30,6 +30,7 @@ KIND, RECURRENT = "Keras", "recurrent_kernel"
 _HARD_SIGMOIDS = {(0.2, 0.5, 0.0, 1.0): "hard_sigmoid", (1 / 6, 0.5, 0.0, 1.0): "hard_sigmoid_keras3"}
 _ALIKE = 1e-6  # of constants that were rounded to float32
 _FAR = 8  # operations that a hard sigmoid is spelled out in, and more
+_READ = re.compile(r"(/(resource|while|split|(ReadVariableOp|Read|Cast|MatMul)(_\d+)?))+$")  # after what a read is for
 _KERNEL = re.compile(r"(.*?)/?kernel(_\d+)?")
 
 
@@ -66,6 +67,52 @@ def find_keras(shapes: Mapping[str, tuple[int, ...]], taken: Set[str] = frozense
             {RECURRENT: recurrent},
         )  # fmt: skip
     return Candidates(cells, rejected)
+
+
+def keras_in_graph(graph: Graph, shapes: dict[str, tuple[int, ...]], taken: Set[str]) -> dict[str, CellVariables]:
+    """Cells that their dataflow alone shows, whatever their variables are called; those of a frozen graph are called
+    after what reads them.
+
+    Where kernel and recurrent kernel have the same shape, the one whose product is added to the other's is recurrent.
+    """
+    found: dict[str, CellVariables] = {}
+    square = {name: s for name, s in shapes.items() if name not in taken and len(s) == 2 and s[1] == 4 * s[0]}
+    if not square:
+        return found
+    walker = Walker(graph, shapes)
+    for recurrent, shape in square.items():
+        for use in walker.uses_of_variable(recurrent):
+            if use.node.op != "MatMul" or use.input != 1:
+                continue
+            for reader in walker.readers(Output(use.node.name, 0)):
+                other = walker.node(walker.plain(reader.node.inputs[0])) if reader.input == 1 else None
+                if reader.node.op not in ADDS or other is None or other.op != "MatMul":
+                    continue
+                read = walker.variable(other.inputs[1])
+                if read is None or read.transposed or shapes[read.name][1:] != shape[1:]:
+                    continue
+                bias = _bias_after(walker, Output(reader.node.name, 0), shape[1])
+                scope = _READ.sub("", read.name)
+                while scope in found:
+                    scope += "_"
+                found[scope] = CellVariables(
+                    scope, read.name, bias, shapes[read.name][0], shape[0], shape[0], None, None, True, (), KIND,
+                    {RECURRENT: recurrent},
+                )  # fmt: skip
+                taken = taken | {recurrent}
+                break
+            if recurrent in taken:
+                break
+    return found
+
+
+def _bias_after(walker: Walker, total: Output, size: int) -> str | None:
+    """The variable (`size`,) that is added to `total`."""
+    for use in walker.readers(total):
+        read = walker.variable(use.node.inputs[1 - use.input]) if use.node.op in ADDS else None
+        if read is not None and walker.shapes[read.name] == (size,):
+            return read.name
+    return None
 
 
 def uses_of_keras(cell: CellVariables, walker: Walker) -> list[CellUse]:

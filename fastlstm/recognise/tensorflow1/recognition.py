@@ -16,6 +16,7 @@ from fastlstm.recognise.tensorflow1.frozen import weights_among
 from fastlstm.recognise.tensorflow1.graph import Walker
 from fastlstm.recognise.tensorflow1.graph_ops import CALLS
 from fastlstm.recognise.tensorflow1.keras_cell import KIND as KERAS
+from fastlstm.recognise.tensorflow1.keras_cell import keras_in_graph
 from fastlstm.recognise.tensorflow1.kinds import find_cells
 from fastlstm.recognise.tensorflow1.missing import no_lstm
 from fastlstm.recognise.tensorflow1.names import (
@@ -68,6 +69,9 @@ class _Recognition:
         if artefact.graph is not None and artefact.format == "frozen-graph":
             self.shapes = weights_among(artefact.graph, self.shapes)
         self.every = find_cells(self.shapes, with_graph=artefact.graph is not None)
+        if artefact.graph is not None:
+            taken = {name for cell in self.every.cells.values() for name in cell.names}
+            self.every.cells.update(keras_in_graph(artefact.graph, self.shapes, taken))
         self.mine = Candidates(
             {name: cell for name, cell in self.every.cells.items() if within(name, scope)},
             {name: why for name, why in self.every.rejected.items() if within(name, scope)},
@@ -117,6 +121,8 @@ class _Recognition:
         if not tops:
             raise self._no_lstm(self.mine.rejected | stacks.rejected)
         if len(tops) > 1:
+            tops = self._served(tops, stacks) or tops
+        if len(tops) > 1:
             rows = [[stacks.cells[cell.scope] for cell in cells_in(top)] for top in tops]
             if len({tuple(cell.scope for cell in row) for row in rows}) == 1:
                 ways = "; ".join(" -> ".join(map(str, top)) for top in tops)
@@ -126,6 +132,11 @@ class _Recognition:
                 )
             raise self._several(rows)
         return stacks.stack(tops[0], self.scope, self.book)
+
+    def _served(self, tops: list[Chain], stacks: GraphStacks) -> list[Chain]:
+        """Those that a SavedModel's signature gives something of."""
+        before = stacks.walker.everything_before(list(stacks.walker.graph.outputs))
+        return [top for top in tops if any(use.h.node in before for use in stacks.layers.get(top, ()))]
 
     def _distinct(self, tops: list[Chain]) -> list[Chain]:
         """`tops`; one is enough where they differ in nothing but what the caller gives anyway."""

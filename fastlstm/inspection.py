@@ -27,6 +27,8 @@ class Inspection:
     report   their hyper-parameters; empty where the LSTM was not recognised
     problem  why the LSTM was not recognised; None where it was
     notes    what a reader should know, e.g. that a .meta file was not found
+    written_by
+             "TensorFlow 1.4.0", "Keras 2.2.4" ...; "" where the file does not say
     """
 
     path: Path
@@ -37,12 +39,13 @@ class Inspection:
     report: Report
     problem: str | None = None
     notes: Sequence[str] = ()
+    written_by: str = ""
 
     def __str__(self) -> str:
         return "\n\n".join("\n".join(part) for part in (self._file_text(), self._tensor_text(), self._model_text()))
 
     def _file_text(self) -> list[str]:
-        lines = [f"{self.path}: {self.format}"]
+        lines = [f"{self.path}: {self.format}{f', written by {self.written_by}' if self.written_by else ''}"]
         lines += [f"  {file.name}  {file.stat().st_size:,} bytes" for file in self.files if file.is_file()]
         return lines + [f"  note: {note}" for note in self.notes if note not in self.report.notes]
 

@@ -71,10 +71,11 @@ def read(path: PathLike) -> dict[str, NDArray[Any]]:
     return dict(read_variables(checked_path(path, "read: path")))
 
 
-def inspect(path: PathLike, *, scope: str | None = None) -> Inspection:
+def inspect(path: PathLike, *, scope: str | None = None, **overrides: Any) -> Inspection:
     """What a file holds: its tensors, and which LSTM `load` makes of them.  `print` it.
 
-    path, scope  as for `load`
+    path, scope, overrides
+               as for `load`
     Raises FormatError, ArgumentError. Where the LSTM is not recognised, `problem` of the Inspection says why.
     """
     from fastlstm.formats import open_artefact
@@ -86,13 +87,14 @@ def inspect(path: PathLike, *, scope: str | None = None) -> Inspection:
     layers: Sequence[Layer] = ()
     report, problem, replayed = Report(), None, None
     try:
-        layers, dtype, report = _recognise(artefact, scope, {})
-        replayed = _replay(artefact, layers, dtype)
+        layers, dtype, report = _recognise(artefact, scope, overrides)
+        replayed = None if overrides else _replay(artefact, layers, dtype)
     except (RecognitionError, WeightError) as error:
         problem = str(error)
     return Inspection(
         path=artefact.path,
         format=artefact.format,
+        written_by=_written_by(artefact),
         files=_files(given, artefact),
         tensors=artefact.tensors.specs,
         layers=tuple(layers),
@@ -245,6 +247,14 @@ def _write_saved(path: Path, layers: Sequence[Layer], dtype: str, report: Report
     if answer:
         arrays |= known_answer.known_answer(layers)
     write_safetensors(path, arrays, {ARCHITECTURE: json.dumps(describe(layers, dtype, report))})
+
+
+def _written_by(artefact: Artefact) -> str:
+    """The TensorFlow or Keras that wrote the file, where it says so."""
+    if artefact.keras is not None and artefact.keras.model is not None:
+        return f"Keras {artefact.keras.version}"
+    told = [part.tensorflow_version for part in (artefact.graph, artefact.program) if part is not None]
+    return f"TensorFlow {told[0]}" if told and told[0] else ""
 
 
 def _files(path: Path, artefact: Artefact) -> list[Path]:

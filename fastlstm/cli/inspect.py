@@ -20,12 +20,13 @@ if TYPE_CHECKING:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     common.add_path(parser)
     parser.add_argument("--json", action="store_true", help="the same as JSON, for programs")
+    common.add_overrides(parser)
 
 
 def run(args: argparse.Namespace) -> int:
     import fastlstm
 
-    found = fastlstm.inspect(args.path, scope=args.scope)
+    found = fastlstm.inspect(args.path, scope=args.scope, **common.overrides(args))
     print(json.dumps(_plain(found), indent=2) if args.json else found, flush=True)
     if found.problem is not None:
         raise RecognitionError(found.problem)
@@ -44,6 +45,7 @@ def _plain(found: Inspection) -> dict[str, Any]:
     return {
         "path": str(found.path),
         "format": found.format,
+        "written_by": found.written_by,
         "files": [str(file) for file in found.files],
         "tensors": {
             name: {"shape": list(spec.shape), "dtype": str(spec.dtype)} for name, spec in found.tensors.items()

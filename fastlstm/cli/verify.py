@@ -1,4 +1,4 @@
-"""Compare a file with TensorFlow's own run of it, step by step and over a loop.
+"""Compare a file with TensorFlow's own run of it.
 
 Needs a TensorFlow or Keras that runs the file: in this environment, or in the one of --python, down to TensorFlow 0.12.
 The known input and every single step of the loop decide; a loop that is left to itself may amplify the last bit.

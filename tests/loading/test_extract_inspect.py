@@ -96,6 +96,30 @@ def test_inspect_says_why_an_lstm_is_not_recognised():
     assert "layers/dense" not in str(found.layers)
 
 
+@pytest.mark.parametrize(
+    ("file", "says"),
+    [
+        ("tf1.15/basic/model", "TensorFlow 1.15.5"),
+        ("tf1.0/basic/model", "TensorFlow 1.0.1"),
+        ("keras2.1/model.h5", "Keras 2.1"),
+        ("keras3/sequential/model.keras", "Keras 3"),
+        ("keras3/sequential/model.weights.h5", ""),
+    ],
+)
+def test_inspect_says_who_wrote_the_file(file, says):
+    found = loading.inspect(DATA / file)
+    assert found.written_by.startswith(says) and bool(found.written_by) == bool(says)
+    assert (f", written by {says}" in str(found)) == bool(says)
+
+
+def test_inspect_takes_overrides():
+    found = loading.inspect(BARE, recurrent_activation="sigmoid")
+    assert found.problem is None
+    assert {finding.how for finding in found.report["recurrent_activation"]} == {"given"}
+    with pytest.raises(ArgumentError, match="no hyper-parameter"):
+        loading.inspect(BARE, recurrent_activatoin="sigmoid")
+
+
 def test_inspect_of_a_checkpoint_lists_its_files():
     prefix = DATA / "tf1.15" / "multi" / "model"
     found = loading.inspect(prefix)

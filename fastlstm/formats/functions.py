@@ -115,7 +115,8 @@ class Flattener:
             returns = {entry.key: entry.value for entry in definition.ret}
             missing = [arg.name for arg in definition.signature.output_arg if arg.name not in returns]
             if missing:
-                raise FormatError(f"{where} does not say what its output {missing[0]!r} is; the file is damaged")
+                output = proto.text(missing[0], where)
+                raise FormatError(f"{where} does not say what its output {output!r} is; the file is damaged")
             self._parsed[name] = Function(
                 tuple(proto.text(arg.name, where) for arg in definition.signature.input_arg),
                 tuple(proto.text(returns[arg.name], where) for arg in definition.signature.output_arg),

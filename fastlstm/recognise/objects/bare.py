@@ -27,10 +27,9 @@ def candidates(item: Layer | Group) -> list[Layer | Group]:
     return [found for model in models for found in candidates(model)]
 
 
-def as_keras(item: Layer | Group, artefact: Artefact, graph: ObjectGraph) -> Artefact:
-    """The artefact as a Keras file of weights that has these layers.  Raises RecognitionError where weights miss."""
-    layers = [item] if isinstance(item, Layer) else list(item.layers())
-    for layer in layers:
+def check_cells(item: Layer | Group, artefact: Artefact, graph: ObjectGraph) -> None:
+    """Raises RecognitionError where a recurrent layer has no weights in the file."""
+    for layer in layers_of(item):
         if not layer.weights and "cell" in graph.nodes[layer.number].children:
             raise RecognitionError(
                 f"{artefact.path}: object {layer.path!r} is a recurrent layer whose cell has no weights in the file: "
@@ -38,7 +37,16 @@ def as_keras(item: Layer | Group, artefact: Artefact, graph: ObjectGraph) -> Art
                 "or the layer had not been built. Save the model with model.save('model.h5') or "
                 "model.save('model.keras') instead"
             )
-    layers = [layer for layer in layers if layer.weights]
+
+
+def layers_of(item: Layer | Group) -> list[Layer]:
+    return [item] if isinstance(item, Layer) else list(item.layers())
+
+
+def as_keras(item: Layer | Group, artefact: Artefact, graph: ObjectGraph) -> Artefact:
+    """The artefact as a Keras file of weights that has these layers.  Raises RecognitionError where weights miss."""
+    check_cells(item, artefact, graph)
+    layers = [layer for layer in layers_of(item) if layer.weights]
     keys = {weight.path: weight.key for layer in layers for weight in layer.weights}
     keras3 = any("_kernel" in graph.nodes[layer.number].children for layer in layers) or any(
         "_operations" in node.children for node in graph.nodes
@@ -61,7 +69,7 @@ def renamed(tensors: Tensors, keys: dict[str, str]) -> Tensors:
 def layer_configs(item: Layer | Group, artefact: Artefact) -> dict[str, dict[str, Any]]:
     """Path of a layer -> its configuration, {"class_name": ..., "config": {...}}, for the layers that have one."""
     found = {}
-    for layer in [item] if isinstance(item, Layer) else item.layers():
+    for layer in layers_of(item):
         config = config_of(layer.number, artefact)
         if config is not None:
             found[layer.path] = config

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from fastlstm.formats.artefact import Artefact
 from fastlstm.recognise.findings import Recognised
-from fastlstm.recognise.objects.bare import renamed
+from fastlstm.recognise.objects.bare import layers_of, renamed
 from fastlstm.recognise.objects.tree import ORDER, VALUE, Group, Layer
 from fastlstm.recognise.tensorflow1 import recognise_tensorflow1
 
@@ -59,10 +59,6 @@ def _says_more(path: str, full_name: str) -> bool:
     """Whether a variable's attribute tells what it is, and the name that its maker gave it does not."""
     attribute, name = path.rpartition("/")[2], full_name.rpartition("/")[2]
     return not name or (attribute in ORDER and name.rstrip("_0123456789") not in ORDER)
-
-
-def layers_of(item: Layer | Group) -> list[Layer]:
-    return [item] if isinstance(item, Layer) else list(item.layers())
 
 
 def variable_names(objects: ObjectGraph, paths: Mapping[str, str]) -> dict[int, str]:

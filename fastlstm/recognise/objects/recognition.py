@@ -8,7 +8,7 @@ from fastlstm.errors import RecognitionError
 from fastlstm.formats.artefact import Artefact
 from fastlstm.recognise.findings import Recognised
 from fastlstm.recognise.keras import recognise_keras
-from fastlstm.recognise.objects.bare import candidates
+from fastlstm.recognise.objects.bare import candidates, check_cells, layers_of
 from fastlstm.recognise.objects.configured import with_layers, with_model
 from fastlstm.recognise.objects.program import from_names, from_program
 from fastlstm.recognise.objects.tree import Group, Layer, Tree
@@ -39,6 +39,7 @@ def recognise_objects(artefact: Artefact, *, scope: str | None, book: Book) -> R
         if recognised is not None:
             return recognised
     if not item.recurrent:
+        check_cells(item, artefact, artefact.objects)
         return from_names(artefact, item, None, book)
     return _from_layers(item, artefact, scope, book)
 
@@ -56,8 +57,7 @@ def _from_layers(item: Layer | Group, artefact: Artefact, scope: str | None, boo
 
 
 def _described(item: Layer | Group) -> str:
-    layers = [item] if isinstance(item, Layer) else list(item.layers())
-    return ", ".join(layer.path for layer in layers if layer.recurrent)
+    return ", ".join(layer.path for layer in layers_of(item) if layer.recurrent)
 
 
 def _as_keras(artefact: Artefact, book: Book) -> Recognised:

@@ -58,8 +58,8 @@ class TFLiteFlow(Flow):
         if stored.dtype == np.float16:
             return stored.astype(np.float32)
         graphs = (self.graph, *self.graph.bodies.values())
-        value: Value = next(graph.values[name] for graph in graphs if name in graph.values)
-        if stored.dtype.kind not in "iu" or not value.scale or stored.dtype.itemsize > 4:
+        value: Value | None = next((graph.values[name] for graph in graphs if name in graph.values), None)
+        if value is None or stored.dtype.kind not in "iu" or not value.scale or stored.dtype.itemsize > 4:
             return stored
         self.note(
             "weights are 8-bit integers with a scale: they are run as the numbers that they stand for; TensorFlow Lite "

@@ -108,6 +108,25 @@ def make(finish):
     for name in FULL:
         full(name, finish)
     basic(finish)
+    bidirectional(finish)
+
+
+def bidirectional(finish):
+    """The operator that holds both directions; of a batch, LiteRT mixes up the rows' states where outputs are merged."""
+    folder, rng, b = fresh_folder("tflite", "bidirectional"), rng_for("tflite bidirectional"), Builder()
+    D, H, batch = 4, 6, 1
+    x, out = b.tensor((batch, T, D), name="x"), b.tensor((batch, T, 2 * H))
+    inputs = [x]
+    for _ in range(2):
+        inputs += [b.constant(draw(rng, *size)) for size in [(H, D)] * 4 + [(H, H)] * 4]
+        inputs += [-1, -1, -1, *(b.constant(draw(rng, H)) for _ in range(4)), -1, -1]
+    inputs += [b.tensor((batch, H), variable=True) for _ in range(4)] + [-1] * 9
+    options = dict(fusedActivationFunction=4, mergeOutputs=True, timeMajor=False)
+    b.operator(52, inputs, [out], "BidirectionalSequenceLSTMOptions", **options)
+    path = os.path.join(folder, "model.tflite")
+    b.write(path, [x], [out])
+    data = draw(rng, batch, T, D, scale=1)
+    finish(folder, {"x": data, "y": run(path, data)}, ["model.tflite"], "LiteRT", ["TFLite LSTM, bidirectional"])
 
 
 def full(name, finish):

@@ -269,6 +269,85 @@ def test_zip_refused(tmp_path, members, match):
         open_artefact(path)
 
 
+def unzipped(folder):
+    folder.mkdir()
+    arrays = tree(folder / "model.weights.h5")
+    (folder / "metadata.json").write_text(json.dumps({"keras_version": "3.4.1"}))
+    (folder / "config.json").write_text(json.dumps(CONFIG))
+    return arrays
+
+
+def test_folder(tmp_path, same):
+    arrays = unzipped(tmp_path / "model")
+    artefact = open_artefact(tmp_path / "model")
+    assert same(artefact.tensors, arrays)
+    assert (artefact.format, artefact.keras.version, artefact.keras.model) == ("keras-folder", "3.4.1", CONFIG)
+    (tmp_path / "model" / "metadata.json").write_text("{}")
+    with pytest.raises(FormatError, match="keras_version None"):
+        open_artefact(tmp_path / "model")
+
+
+def sharded(folder, **changed):
+    """A layer in one file, a layer in two; the map with `changed` entries. Returns the arrays by tensor name."""
+    random = np.random.default_rng(6)
+    homes = {"layers/lstm/cell": [0, 0, 1], "layers/dense": [1, 1]}
+    arrays, where = {}, {}
+    with h5py.File(folder / "m_00000.weights.h5", "w") as one, h5py.File(folder / "m_00001.weights.h5", "w") as two:
+        for layer, files in homes.items():
+            for number, k in enumerate(files):
+                name = f"{layer}/vars/{number}"
+                arrays[name] = (one, two)[k][name] = random.normal(size=(2, 3)).astype("f4")
+            listed = [f"m_{k:05}.weights.h5" for k in sorted(set(files))]
+            where[f"/{layer}/vars"] = listed if len(listed) > 1 else listed[0]
+        arrays = {name: np.asarray(array) for name, array in arrays.items()}
+    where |= {f"/{key}/vars": value for key, value in changed.items()}
+    (folder / "m.weights.json").write_text(json.dumps({"metadata": {"total_size": 120}, "weight_map": where}))
+    return arrays
+
+
+def test_shards(tmp_path, same):
+    arrays = sharded(tmp_path)
+    artefact = open_artefact(tmp_path / "m.weights.json")
+    assert same(artefact.tensors, arrays)
+    assert (artefact.format, artefact.keras.version, artefact.keras.model) == ("keras-shards", "3", None)
+
+
+@pytest.mark.parametrize(
+    ("where", "match"),
+    [
+        ("m_00002.weights.h5", "no shard m_00002.weights.h5 beside it"),
+        ("../m_00000.weights.h5", "expected names of files beside it"),
+        ("/etc/passwd", "expected names of files beside it"),
+        ("a\\b.h5", "expected names of files beside it"),
+        ("m.weights.json", "expected names of files beside it"),
+        ([], "expected names of files beside it"),
+        ([3], "expected names of files beside it"),
+        (None, "expected names of files beside it"),
+        ("m_00000.weights.h5", "no 'layers/dense/vars' in m_00000.weights.h5"),
+        (["m_00001.weights.h5", "m_00000.weights.h5"], "no 'layers/dense/vars' in m_00000.weights.h5"),
+    ],
+)
+def test_shards_refused(tmp_path, where, match):
+    sharded(tmp_path, **{"layers/dense": where})
+    with pytest.raises(FormatError, match=match):
+        open_artefact(tmp_path / "m.weights.json")
+
+
+def test_shards_that_hold_the_same(tmp_path):
+    sharded(tmp_path)
+    with h5py.File(tmp_path / "m_00001.weights.h5", "a") as file:
+        file["layers/lstm/cell/vars/0"] = np.zeros((2, 3), "f4")
+    with pytest.raises(FormatError, match="'layers/lstm/cell/vars/0' is there twice"):
+        open_artefact(tmp_path / "m.weights.json")
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", "{}", '{"weight_map": []}', '{"weight_map": {}}'])
+def test_shards_without_a_map(tmp_path, text):
+    (tmp_path / "m.weights.json").write_text(text)
+    with pytest.raises(FormatError, match=r"m\.weights\.json: "):
+        open_artefact(tmp_path / "m.weights.json")
+
+
 def test_zip_bomb(tmp_path):
     path = tmp_path / "model.keras"
     zipped(path, {"config.json": bytes(100 << 20)}, compression=zipfile.ZIP_DEFLATED)

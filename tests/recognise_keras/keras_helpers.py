@@ -124,6 +124,9 @@ def weights_of(kind, size, units, seed=0):
     rng = np.random.default_rng(seed)
     shapes = {
         "LSTM": [(size, 4 * units), (units, 4 * units), (4 * units,)],
+        "GRU": [(size, 3 * units), (units, 3 * units), (3 * units,)],
+        "GRU reset_after": [(size, 3 * units), (units, 3 * units), (2, 3 * units)],
+        "CuDNNGRU": [(size, 3 * units), (units, 3 * units), (6 * units,)],
         "CuDNNLSTM": [(size, 4 * units), (units, 4 * units), (8 * units,)],
         "Dense": [(size, units), (units,)],
         "Embedding": [(size, units)],

@@ -1,10 +1,12 @@
 """Files of weights without a configuration: the chain comes from names and shapes, and the rest is asked for."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
-from keras_helpers import findings, folders, legacy, recognised, weights_of
+from keras_helpers import findings, folders, legacy, recognised, tensors, weights_of
 
-from fastlstm.errors import RecognitionError
+from fastlstm.errors import ArgumentError, RecognitionError
 
 LSTM, DENSE, TABLE = "LSTM", "Dense", "Embedding"
 
@@ -73,6 +75,58 @@ def test_several_orders_are_an_assumption():
     found = recognised(folders(None, **arrays), recurrent_activation="sigmoid")
     assert kinds(found) == ["LSTM(4, 4)", "Dense(4, 4, linear)"]
     assert findings(found, "order") == [("LSTM first", "assumed")]
+
+
+SIGMOID = {"recurrent_activation": "sigmoid"}
+
+
+@pytest.mark.parametrize("build", [legacy, folders], ids=["legacy", "folders"])
+@pytest.mark.parametrize(
+    ("kind", "after"), [("GRU", False), ("GRU reset_after", True), ("CuDNNGRU", True)], ids=lambda v: str(v)
+)
+def test_reset_after_is_seen_by_the_bias(build, kind, after):
+    found = recognised(build(None, **{"layers/gru/cell": weights_of(kind, 3, 4)}), **SIGMOID)
+    assert [how for what, how in findings(found, "reset_after")] == ["inferred"]
+    assert found.layers[0].reset_after is after
+    with pytest.raises(ArgumentError, match=f"is that of a GRU with reset_after={after}|is one with"):
+        recognised(build(None, **{"layers/gru/cell": weights_of(kind, 3, 4)}), reset_after=not after, **SIGMOID)
+
+
+def test_reset_after_is_asked_for_where_there_is_no_bias():
+    arrays = dict(zip(["gru/gru/kernel:0", "gru/gru/recurrent_kernel:0"], weights_of("GRU", 3, 4), strict=False))
+    empty = legacy(None, "2.15.0")
+    keras = replace(empty.keras, layer_weights={"gru": tuple(arrays)})
+    artefact = replace(empty, tensors=tensors(arrays), keras=keras)
+    with pytest.raises(RecognitionError, match="Pass reset_after=True or reset_after=False"):
+        recognised(artefact, **SIGMOID)
+    assert recognised(artefact, reset_after=True, **SIGMOID).layers[0].reset_after
+    with pytest.raises(ArgumentError, match=r"load\(reset_after=True\): no layer"):
+        recognised(legacy(None, lstm=weights_of(LSTM, 3, 4)), reset_after=True, **SIGMOID)
+
+
+def halves(kind, size, units, other=None):
+    return {
+        "layers/bidirectional/forward_layer/cell": weights_of(kind, size, units, 1),
+        "layers/bidirectional/backward_layer/cell": weights_of(kind, size, other or units, 2),
+    }
+
+
+def test_a_bidirectional_is_seen_by_its_names():
+    arrays = {**halves(LSTM, 3, 4, 5), "layers/dense": weights_of(DENSE, 9, 2)}
+    found = recognised(folders(None, **arrays), **SIGMOID)
+    assert kinds(found) == ["Bidirectional([LSTM(3, 4)], [LSTM(3, 5)], concat)", "Dense(9, 2, linear)"]
+    assert findings(found, "merge_mode") == [("concat", "inferred")]
+    assert findings(recognised(folders(None, **halves(LSTM, 3, 4)), **SIGMOID), "merge_mode") == [("concat", "assumed")]
+
+
+def test_the_merge_mode_is_asked_for():
+    artefact = folders(None, **halves("GRU", 3, 4), **{"layers/dense": weights_of(DENSE, 4, 2)})
+    with pytest.raises(RecognitionError, match="Pass merge_mode='sum', 'mul' or 'ave'"):
+        recognised(artefact, **SIGMOID)
+    found = recognised(artefact, merge_mode="ave", **SIGMOID)
+    assert kinds(found) == ["Bidirectional([GRU(3, 4)], [GRU(3, 4)], ave)", "Dense(4, 2, linear)"]
+    with pytest.raises(ArgumentError, match=r"load\(merge_mode='add'\): expected how"):
+        recognised(artefact, merge_mode="add", **SIGMOID)
 
 
 @pytest.mark.parametrize(

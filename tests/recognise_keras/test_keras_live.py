@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from keras_helpers import findings, oracle
 
+from fastlstm.errors import RecognitionError
 from fastlstm.formats import open_artefact
 from fastlstm.recognise import recognise
 
@@ -56,16 +57,45 @@ def nested_functional(keras):
     return keras.Model(x, L.Dense(3)(inner(L.LSTM(5, return_sequences=True)(x))))
 
 
-MODELS = [nested, cells, functional, stateful, nested_functional]
+def masked(keras):
+    """A mask that goes through a wrapper, an activation and a model in the model. Keras 3 writes it as layers."""
+    L = keras.layers
+    entry = keras.Input((None, 2))
+    inner = keras.Model(entry, L.LSTM(3, return_sequences=True)(entry))
+    x = keras.Input((None, D))
+    y = L.Dense(5)(L.Dropout(0.1)(L.Masking(-1.0)(x)))
+    y = L.TimeDistributed(L.Dense(3))(L.Bidirectional(L.LSTM(3, return_sequences=True))(y))
+    y = inner(L.Activation("tanh")(L.Dense(2)(y)))
+    return keras.Model(x, L.GRU(4, return_sequences=True)(y))
+
+
+def masked_backwards(keras):
+    L = keras.layers
+    backwards = L.LSTM(4, return_sequences=True, go_backwards=True)
+    return keras.Sequential([L.Input((None, D)), L.Masking(-1.0), backwards, L.Dense(2)])
+
+
+def turned_halves(keras):
+    """The forward layer goes backwards, and the backward layer forwards."""
+    L = keras.layers
+    one, other = L.GRU(4, go_backwards=True, return_sequences=True), L.GRU(3, return_sequences=True)
+    return keras.Sequential([L.Input((None, D)), L.Bidirectional(one, backward_layer=other)])
+
+
+MODELS = [nested, cells, functional, stateful, nested_functional, masked, masked_backwards, turned_halves]
 
 
 @pytest.mark.parametrize("ending", ["h5", "keras"])
 @pytest.mark.parametrize("build", MODELS, ids=lambda build: build.__name__)
 def test_same_numbers(keras, tmp_path, build, ending):
+    if build is masked and keras.__name__ == "tf_keras":
+        pytest.skip("the golden files have it; eager, it takes seconds")
     rng = np.random.default_rng(5)
     model = build(keras)
     model.set_weights([rng.normal(0, 0.6, w.shape).astype(w.dtype) for w in model.get_weights()])
     xs = rng.normal(size=(B, T, D)).astype(np.float32)
+    if build.__name__.startswith("masked"):
+        xs[0, 3:5] = xs[0, 9:] = xs[1, 0] = -1
     ys = np.asarray(model(xs))
     path = tmp_path / f"model.{ending}"
     model.save(path)
@@ -85,3 +115,117 @@ def test_weights_alone(keras, tmp_path, ending):
     found = recognise(open_artefact(path), overrides={"recurrent_activation": "sigmoid"})
     np.testing.assert_allclose(oracle(found.layers, xs)[0][:, -1], np.asarray(model(xs)), rtol=0, atol=1e-5)
     assert findings(found, "activation") == [("tanh", "assumed")] * 2
+
+
+def test_names_that_are_split(keras, tmp_path):
+    """HDF5 takes 64512 bytes an attribute: Keras then writes layer_names0, layer_names1 ..."""
+    L = keras.layers
+    long = [L.Dropout(0.1, name=f"{k}_" + "long" * 500) for k in range(40)]
+    model = keras.Sequential([L.Input((None, D)), *long, L.LSTM(4, return_sequences=True), L.Dense(2)])
+    path = tmp_path / "model.h5"
+    model.save(path)
+    import h5py
+
+    with h5py.File(path) as file:
+        assert "layer_names1" in file["model_weights"].attrs
+    xs = np.random.default_rng(2).normal(size=(B, T, D)).astype(np.float32)
+    np.testing.assert_allclose(oracle(recognise(open_artefact(path)).layers, xs)[0], np.asarray(model(xs)), atol=1e-5)
+
+
+@pytest.mark.parametrize("ending", ["h5", "keras"])
+def test_sixteen_bits_are_told(keras, tmp_path, ending):
+    L = keras.layers
+    old = keras.mixed_precision.global_policy() if keras.__name__ == "tf_keras" else keras.config.dtype_policy()
+    change = getattr(keras.mixed_precision, "set_global_policy", None) or keras.config.set_dtype_policy
+    try:
+        change("mixed_bfloat16")
+        model = keras.Sequential([L.Input((None, D)), L.Bidirectional(L.LSTM(4, return_sequences=True)), L.Dense(2)])
+    finally:
+        change(old)
+    model.save(tmp_path / f"model.{ending}")
+    found = recognise(open_artefact(tmp_path / f"model.{ending}"))
+    assert sum("mixed_bfloat16" in note for note in found.notes) == 1
+    xs = np.random.default_rng(2).normal(size=(B, T, D)).astype(np.float32)
+    np.testing.assert_allclose(oracle(found.layers, xs)[0], np.asarray(model(xs), np.float32), atol=0.02)
+
+
+def test_settings_without_effect_are_told(keras, tmp_path):
+    L = keras.layers
+    layer = L.LSTM(4, unit_forget_bias=False, unroll=True, return_sequences=True, stateful=True)
+    model = keras.Sequential([keras.Input((T, D), batch_size=B), layer])
+    model.save(tmp_path / "model.h5")
+    found = recognise(open_artefact(tmp_path / "model.h5"))
+    assert findings(found, "unit_forget_bias") == [(False, "read")]
+    assert findings(found, "unroll") == [(True, "read")]
+    assert findings(found, "stateful") == [(True, "read")]
+    assert f"the model was made for batches of {B} rows; run takes any number" in found.notes
+
+
+@pytest.fixture
+def keras3():
+    return pytest.importorskip("keras")
+
+
+def test_a_mask_of_its_own(keras3, tmp_path):
+    L = keras3.layers
+    x = keras3.Input((None, D))
+    given = keras3.ops.not_equal(keras3.ops.sum(x, axis=-1), 0.0)
+    keras3.Model(x, L.LSTM(4, return_sequences=True)(x, mask=given)).save(tmp_path / "model.keras")
+    with pytest.raises(RecognitionError, match=r"LSTM with a mask \('not_equal.*'\) of its own"):
+        recognise(open_artefact(tmp_path / "model.keras"))
+
+
+def test_another_mask_than_the_embeddings(keras3, tmp_path):
+    L = keras3.layers
+    x = keras3.Input((None,))
+    y = L.Embedding(7, 3, mask_zero=True)(x)
+    keras3.Model(x, L.LSTM(4)(y, mask=keras3.ops.not_equal(x, 1))).save(tmp_path / "model.keras")
+    with pytest.raises(RecognitionError, match="expected the mask of the Embedding or Masking before it"):
+        recognise(open_artefact(tmp_path / "model.keras"))
+
+
+def test_low_rank_adaptation(keras3, tmp_path):
+    """In .keras Keras saves the sum of both; in .h5 it lists four arrays."""
+    L = keras3.layers
+    model = keras3.Sequential([L.Input((None, D)), L.LSTM(4, return_sequences=True), L.Dense(2)])
+    model.layers[-1].enable_lora(2)
+    model.set_weights([np.random.default_rng(k).normal(0, 0.5, w.shape) for k, w in enumerate(model.get_weights())])
+    for ending in ("keras", "h5"):
+        model.save(tmp_path / f"model.{ending}")
+    xs = np.random.default_rng(2).normal(size=(B, T, D)).astype(np.float32)
+    found = recognise(open_artefact(tmp_path / "model.keras"))
+    np.testing.assert_allclose(oracle(found.layers, xs)[0], np.asarray(model(xs)), atol=1e-5)
+    with pytest.raises(RecognitionError, match=r"'dense.*Dense with LoRA weights.*load it as \.keras"):
+        recognise(open_artefact(tmp_path / "model.h5"))
+
+
+def test_quantised(keras3, tmp_path):
+    L = keras3.layers
+    model = keras3.Sequential([L.Input((None, D)), L.LSTM(4, return_sequences=True), L.Dense(2)])
+    model.quantize("int8")
+    model.save(tmp_path / "model.keras")
+    with pytest.raises(RecognitionError, match="Dense quantised to int8"):
+        recognise(open_artefact(tmp_path / "model.keras"))
+
+
+def test_a_subclassed_model_says_what_its_weights_look_like(keras, tmp_path):
+    L = keras.layers
+
+    class Mine(keras.Model):
+        def __init__(self):
+            super().__init__()
+            self.rnn = L.LSTM(4, return_sequences=True)
+            self.head = L.Dense(2)
+
+        def call(self, x):
+            return self.head(self.rnn(x))
+
+    model = Mine()
+    xs = np.random.default_rng(2).normal(size=(B, T, D)).astype(np.float32)
+    ys = np.asarray(model(xs))
+    model.save(tmp_path / "model.keras")
+    with pytest.raises(RecognitionError, match=r"lists no layers.*save_weights.*look like LSTM\(3, 4\) in '.*cell'"):
+        recognise(open_artefact(tmp_path / "model.keras"))
+    model.save_weights(tmp_path / "model.weights.h5")
+    found = recognise(open_artefact(tmp_path / "model.weights.h5"), overrides={"recurrent_activation": "sigmoid"})
+    np.testing.assert_allclose(oracle(found.layers, xs)[0], ys, atol=1e-5)

@@ -110,3 +110,37 @@ def test_a_layer_used_twice():
 def test_a_subclassed_model():
     with pytest.raises(RecognitionError, match=r"is a 'MyModel' whose configuration lists no layers.*save_weights"):
         recognised(folders({"class_name": "MyModel", "config": {"units": 4}}))
+
+
+@pytest.mark.parametrize(
+    ("layers", "says"),
+    [
+        ([layer("Bidirectional", "b", layer=layer("SimpleRNN", "r"))], r"Bidirectional\(SimpleRNN\)"),
+        ([layer("Bidirectional", "b", layer=LSTM4, merge_mode="add")], "merge_mode='add'"),
+        ([layer("Bidirectional", "b", layer=LSTM4, backward_layer=LSTM4)], "the same go_backwards"),
+        ([layer("Masking", "m", mask_value="x"), LSTM4], "Masking with mask_value='x'"),
+        ([layer("Masking", "m"), LSTM4, DENSE2, layer("Softmax", "s")], "Softmax after 'm', which masks steps"),
+        (
+            [layer("Masking", "m"), changed(LSTM4, go_backwards=True), changed(LSTM4, name="a")],
+            "LSTM after 'lstm', which goes backwards over masked steps",
+        ),
+        (
+            [changed(LSTM4, return_sequences=False), changed(LSTM4, name="a", go_backwards=True)],
+            "Reverse 'a' comes after",
+        ),
+        ([LSTM4, DENSE2, layer("LeakyReLU", "r", alpha=0.3)], "LeakyReLU with a slope of 0.3; expected 0.2"),
+        ([LSTM4, DENSE2, layer("LeakyReLU", "r")], "LeakyReLU with a slope of 0.3; expected 0.2"),
+        ([LSTM4, DENSE2, layer("ELU", "r", alpha=0.5)], "ELU with alpha=0.5; expected 1"),
+        ([layer("SimpleRNN", "r"), DENSE2], r"look like LSTM\(3, 4\) in 'lstm/lstm', LSTM\(4, 4\) in 'a/a'"),
+    ],
+)
+def test_masks_and_halves_that_are_not_run(layers, says):
+    arrays = {"lstm": weights_of("LSTM", 3, 4), "dense": weights_of("Dense", 4, 4), "a": weights_of("LSTM", 4, 4)}
+    with pytest.raises(RecognitionError, match=says):
+        recognised(legacy(sequential(*layers), "2.15.0", **arrays))
+
+
+@pytest.mark.parametrize("kind", ["LeakyReLU", "ELU"])
+def test_activation_layers_with_the_known_slope(kind):
+    found = recognised(small(LSTM4, DENSE2, layer(kind, "a", alpha=0.2 if kind == "LeakyReLU" else 1.0)))
+    assert found.layers[1].activation.label == {"LeakyReLU": "leaky_relu", "ELU": "elu"}[kind]

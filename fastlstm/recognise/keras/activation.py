@@ -27,13 +27,22 @@ def activation_text(value: Any, where: str) -> str:
 
 
 def activation_of_layer(kind: str, config: dict[str, Any], where: str) -> str:
-    """The name of the activation that a layer Activation, ReLU or Softmax stands for.  Raises RecognitionError."""
+    """The name of the activation that a layer in ACTIVATIONS stands for.  Raises RecognitionError."""
     if kind == "Activation":
         return activation_text(config.get("activation"), f"{where}: activation")
     if kind == "Softmax":
         if config.get("axis", -1) in (-1, 2):
             return "softmax"
         raise RecognitionError(f"{where} is a Softmax over axis {config['axis']}; expected the last axis, -1")
+    if kind == "LeakyReLU":
+        slope = config.get("negative_slope", config.get("alpha", 0.3))  # Keras 3, Keras 2, the default of both
+        if isinstance(slope, float) and abs(slope - 0.2) < 1e-6:
+            return "leaky_relu"
+        raise RecognitionError(f"{where} is a LeakyReLU with a slope of {slope}; expected 0.2")
+    if kind == "ELU":
+        if config.get("alpha", 1) == 1:
+            return "elu"
+        raise RecognitionError(f"{where} is an ELU with alpha={config['alpha']}; expected 1")
     most, slope, threshold = (config.get(key) for key in ("max_value", "negative_slope", "threshold"))
     if not slope and not threshold and most in (None, 6):
         return "relu" if most is None else "relu6"

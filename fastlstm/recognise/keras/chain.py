@@ -164,18 +164,18 @@ def _recurrent(kind: str, name: str, config: dict[str, Any], place: Place, sourc
 def _bidirectional(name: str, config: dict[str, Any], place: Place, source: str) -> Iterator[Link]:
     """A Bidirectional, after a Reverse where it is the forward half that goes backwards."""
     forward = config.get("layer") or {}
-    backward = config.get("backward_layer") or forward
+    own = config.get("backward_layer")
     if config.get("merge_mode", "concat") not in _MERGE_MODES:
         raise refusal(source, name, f"Bidirectional with merge_mode={config['merge_mode']!r}", "Keras has no such mode")
     parts = []
-    for k, (half, folder) in enumerate(((forward, "forward_layer"), (backward, "backward_layer"))):
+    for k, (half, folder) in enumerate(((forward, "forward_layer"), (own or forward, "backward_layer"))):
         kind = str(half.get("class_name"))
         if kind not in LSTMS | GRUS | {"RNN"}:
             raise refusal(source, name, f"Bidirectional({kind})", "only LSTM, GRU and RNN are supported in it")
         inside = place.within(folder, number=k, part=half)
         parts.append(tuple(_recurrent(kind, f"{name}/{folder.split('_')[0]}", settings_of(half), inside, source)))
     turned = bool(settings_of(forward).get("go_backwards"))
-    if backward is not forward and bool(settings_of(backward).get("go_backwards")) == turned:
+    if own and bool(settings_of(own).get("go_backwards")) == turned:
         raise refusal(source, name, "Bidirectional of two layers with the same go_backwards", "Keras has none")
     if turned:
         yield Link("Reverse", name, {}, place.within(number=-1))

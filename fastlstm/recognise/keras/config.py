@@ -8,16 +8,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from fastlstm.errors import ArgumentError, FastLSTMError, FormatError, RecognitionError
 from fastlstm.recognise.findings import Recognised
 from fastlstm.recognise.keras.activation import activation_of_layer
 from fastlstm.recognise.keras.bare import bare_chain
 from fastlstm.recognise.keras.chain import Link, chain_of, leaves
+from fastlstm.recognise.keras.entries import settings_of
 from fastlstm.recognise.keras.kinds import ACTIVATIONS, EXPECTED, RECURRENT, refusal
 from fastlstm.recognise.keras.layers import Builder
 from fastlstm.recognise.keras.reader import version_numbers
+from fastlstm.recognise.keras.shapes import lookalikes
 from fastlstm.recognise.keras.weights import located
 from fastlstm.recognise.overrides import Book
 
@@ -55,10 +57,30 @@ def _recognise(artefact: Artefact, book: Book) -> Recognised:
         if order is not None:
             book.note("", order.what, order.value, order.how, order.source)
     else:
-        links = [_modern(link, keras.version) for link in chain_of(keras.model, str(artefact.path))]
+        try:
+            links = [_modern(link, keras.version) for link in chain_of(keras.model, str(artefact.path))]
+        except RecognitionError as error:
+            raise RecognitionError(f"{error}{lookalikes(artefact)}") from None
         links = located(links, artefact)
     links = _chosen(_with_activations_folded(links, str(artefact.path)), str(artefact.path), book)
-    return Builder(artefact, book).build(links)
+    found = Builder(artefact, book).build(links)
+    batch = None if keras.model is None else _batch_size(keras.model)
+    if batch is None:
+        return found
+    return replace(found, notes=[*found.notes, f"the model was made for batches of {batch} rows; run takes any number"])
+
+
+def _batch_size(model: dict[str, Any]) -> int | None:
+    """The number of rows that a model was made for, where its input says one."""
+    config = model.get("config")
+    layers = config if isinstance(config, list) else config.get("layers") if isinstance(config, dict) else None
+    for layer in layers or ():
+        settings = settings_of(layer)
+        for key in ("batch_input_shape", "batch_shape"):
+            shape = settings.get(key)
+            if isinstance(shape, list) and shape and isinstance(shape[0], int):
+                return shape[0]
+    return None
 
 
 def _modern(link: Link, version: str) -> Link:

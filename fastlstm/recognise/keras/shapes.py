@@ -3,10 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from fastlstm.recognise.keras.weights import GATES
 
+if TYPE_CHECKING:
+    from fastlstm.formats.artefact import Artefact
+
 Shape = tuple[int, ...]
+
+_MOST = 5  # how many look-alikes an error names
 
 
 def kind_of(shapes: Sequence[Shape], *, embedding: bool = False) -> str | None:
@@ -35,3 +41,18 @@ def kind_of(shapes: Sequence[Shape], *, embedding: bool = False) -> str | None:
         ):
             return kind
     return None
+
+
+def lookalikes(artefact: Artefact) -> str:
+    """A sentence on the weights that look like those of an LSTM or a GRU, for an error; "" where there are none."""
+    groups: dict[str, list[str]] = {}
+    for name in artefact.tensors:
+        groups.setdefault(name.rpartition("/")[0], []).append(name)
+    found = []
+    for group, names in groups.items():
+        shapes = [artefact.tensors.specs[name].shape for name in names]
+        kind = kind_of(shapes)
+        if kind in GATES:
+            found.append(f"{kind}({shapes[0][0]}, {shapes[1][0]}) in {group.removesuffix('/vars')!r}")
+    more = f" and {len(found) - _MOST} more" if len(found) > _MOST else ""
+    return f". Its weights look like {', '.join(found[:_MOST])}{more}" if found else ""

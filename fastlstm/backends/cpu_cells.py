@@ -10,18 +10,18 @@ from __future__ import annotations
 
 from fastlstm.backends import plan as p
 from fastlstm.backends import scalar as s
-from fastlstm.backends.cpu_vectors import SIGMOID, activate, add_product, add_scaled, clip, copy, fill, normalise
-from fastlstm.backends.jit import compiled
+from fastlstm.backends.cpu_vectors import activate, add_product, add_scaled, clip, copy, fill, normalise
+from fastlstm.backends.jit import inner
 from fastlstm.backends.memory import part
 
 
-@compiled
+@inner
 def _gates(z, hidden):
     """z (4H,) -> its four stretches i f g o, each (H,)."""
     return part(z, 0, hidden), part(z, hidden, hidden), part(z, 2 * hidden, hidden), part(z, 3 * hidden, hidden)
 
 
-@compiled
+@inner
 def lstm(op, weights, row, token):
     """One LSTM layer, one time step, one batch row. z are the gates' sums, in four stretches i f g o."""
     hidden, out = op[p.HIDDEN], op[p.OUT]
@@ -46,7 +46,7 @@ def lstm(op, weights, row, token):
             clip(h, weights[op[p.PROJ_CLIP]])
 
 
-@compiled
+@inner
 def _plain_cell(z, c, m):
     """z (4H,), c (H,) -> c, m (H,): tanh, sigmoid and no options, in one pass."""
     hidden = c.size
@@ -57,7 +57,7 @@ def _plain_cell(z, c, m):
         m[j] = m_new
 
 
-@compiled
+@inner
 def _optioned_cell(op, weights, z, c, m):
     """The cell's equations with any activations, layer norm, peepholes and clip, a pass for each term."""
     hidden, peepholes, norm = c.size, op[p.PEEPHOLES], op[p.NORM]
@@ -85,7 +85,7 @@ def _optioned_cell(op, weights, z, c, m):
         m[j] = z_o[j] * z_g[j]
 
 
-@compiled
+@inner
 def _norm_gates(z, block, hidden):
     """Each of z's stretches normalised. block: gamma (4H), bias (4H), the cell state's gamma and beta, epsilon."""
     for k in range(4):
@@ -93,7 +93,7 @@ def _norm_gates(z, block, hidden):
         normalise(part(z, k * hidden, hidden), gamma, beta, block[10 * hidden])
 
 
-@compiled
+@inner
 def gru(op, weights, row, token):
     """One GRU layer. u are four stretches: the candidate's sums, z's, r's, and what r multiplies."""
     hidden = op[p.HIDDEN]
@@ -118,15 +118,21 @@ def gru(op, weights, row, token):
         h[j] = s.blend(z[j], h[j], g[j])
 
 
-@compiled
+@inner
 def dense(op, weights, row):
-    y = part(row, op[p.TARGET], op[p.OUT])
-    copy(y, part(weights, op[p.BIAS], op[p.OUT]))
-    add_product(y, part(row, op[p.SOURCE], op[p.IN]), weights, op[p.KERNEL])
-    activate(op[p.ACTIVATION], y)
+    x, y = part(row, op[p.SOURCE], op[p.IN]), part(row, op[p.TARGET], op[p.OUT])
+    _affine(y, x, weights, op[p.BIAS], op[p.KERNEL], op[p.ACTIVATION])
 
 
-@compiled
+@inner
+def _affine(y, x, weights, bias, kernel, activation):
+    """y (OUT,) = activation(x kernel + bias)."""
+    copy(y, part(weights, bias, y.size))
+    add_product(y, x, weights, kernel)
+    activate(activation, y)
+
+
+@inner
 def other(op, weights, row, token):
     """The operations that take next to no time."""
     code, y = op[p.OP], part(row, op[p.TARGET], op[p.OUT])
@@ -139,39 +145,40 @@ def other(op, weights, row, token):
         _around(op, weights, row, y)
     elif code == p.MASK_ID:
         row[op[p.MASK]] = token == 0
-    elif code == p.MASK_VALUE:
-        x, value, live = part(row, op[p.SOURCE], op[p.OUT]), weights[op[p.VALUE]], False
-        for j in range(x.size):
-            live |= x[j] != value
-        row[op[p.MASK]] = not live
-        for j in range(x.size):
-            y[j] = x[j] if live else type(value)(0)
+    else:
+        _mask_value(part(row, op[p.SOURCE], y.size), weights[op[p.VALUE]], part(row, op[p.MASK], 1), y)
 
 
-@compiled
+@inner
+def _mask_value(x, value, mask, y):
+    """mask (1,) = 1 where x (D,) is all `value`, else 0; y (D,) = x, or 0 where it is."""
+    same = 0
+    while same < x.size and x[same] == value:
+        same += 1
+    live = same < x.size
+    mask[0] = not live
+    for j in range(x.size):
+        y[j] = x[j] if live else type(value)(0)
+
+
+@inner
 def _around(op, weights, row, y):
     """y (OUT,) = h, or 0 where the step is masked; then with x: x + y, or mixed by the gates of a highway."""
-    if op[p.MASK] != p.NONE and row[op[p.MASK]] != 0:
-        fill(y, 0)
-    else:
-        copy(y, part(row, op[p.H], y.size))
+    size, masked = y.size, op[p.MASK] != p.NONE and row[op[p.MASK]] != 0
+    h = part(row, op[p.H], size)
+    for j in range(size):
+        y[j] = type(h[j])(0) if masked else h[j]
     if op[p.SOURCE] == p.NONE:
         return
-    x = part(row, op[p.SOURCE], y.size)
+    x, carry = part(row, op[p.SOURCE], size), part(row, op[p.GATES], size)
     if op[p.KERNEL] == p.NONE:
-        for j in range(y.size):
+        for j in range(size):
             y[j] += x[j]
         return
-    carry, transform = part(row, op[p.GATES], y.size), part(row, op[p.SCRATCH], y.size)
-    copy(carry, part(weights, op[p.BIAS], y.size))
-    add_product(carry, x, weights, op[p.KERNEL])
-    activate(SIGMOID, carry)
-    if op[p.TRANSFORM] == p.NONE:
-        for j in range(y.size):
-            y[j] = s.blend(carry[j], x[j], y[j])
-        return
-    copy(transform, part(weights, op[p.TRANSFORM_BIAS], y.size))
-    add_product(transform, x, weights, op[p.TRANSFORM])
-    activate(SIGMOID, transform)
-    for j in range(y.size):
-        y[j] = x[j] * carry[j] + y[j] * transform[j]
+    sigmoid, transform = op[p.RECURRENT_ACTIVATION], part(row, op[p.SCRATCH], size)
+    _affine(carry, x, weights, op[p.BIAS], op[p.KERNEL], sigmoid)
+    if op[p.TRANSFORM] != p.NONE:
+        _affine(transform, x, weights, op[p.TRANSFORM_BIAS], op[p.TRANSFORM], sigmoid)
+    coupled = op[p.TRANSFORM] == p.NONE
+    for j in range(size):
+        y[j] = x[j] * carry[j] + y[j] * (type(carry[j])(1) - carry[j] if coupled else transform[j])

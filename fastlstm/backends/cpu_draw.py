@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 
-from fastlstm.backends.jit import compiled
+from fastlstm.backends.jit import inner
 
 
-@compiled
+@inner
 def largest(y):
     """Index of the largest, the first of equals."""
     best = 0
@@ -17,7 +17,7 @@ def largest(y):
     return best
 
 
-@compiled
+@inner
 def draw(y, probabilities, temperature, top_k, top_p, chance, order, mass):
     """An index drawn with probability ~ exp(y / temperature), or y^(1 / temperature) where y are probabilities.
 
@@ -46,7 +46,7 @@ def draw(y, probabilities, temperature, top_k, top_p, chance, order, mass):
     return order[kept - 1]  # rounding: the level was the whole
 
 
-@compiled
+@inner
 def _keep_top(mass, total, top_k, top_p, order):
     """order[:kept] = the indices of the largest masses, the largest first -> (kept, their sum). By a heap."""
     n = mass.size
@@ -68,7 +68,7 @@ def _keep_top(mass, total, top_k, top_p, order):
     return kept, reached
 
 
-@compiled
+@inner
 def _sift(mass, order, at, size):
     """Let order[at] sink in the heap order[:size]; of equal masses the lower index comes first."""
     while True:

@@ -14,7 +14,7 @@ from fastlstm.backends import scalar as s
 from fastlstm.backends.cpu_cells import dense, gru, lstm, other
 from fastlstm.backends.cpu_draw import draw, largest
 from fastlstm.backends.cpu_vectors import copy, fill
-from fastlstm.backends.jit import compiled
+from fastlstm.backends.jit import compiled, inlined
 from fastlstm.backends.memory import part, pointer
 
 
@@ -38,7 +38,7 @@ def advance(program, weights, arena, row_size, tokens, rows):
                 gru(op, weights, row, token)
 
 
-@compiled
+@inlined
 def _step(table, dtype):
     """`advance` for an arena of one row, all its arrays found through a table of 8 integers.
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 from fastlstm.backends import scalar as s
-from fastlstm.backends.jit import compiled, scalar
+from fastlstm.backends.jit import inner, scalar
 from fastlstm.backends.memory import part
 from fastlstm.layers import Activation
 
@@ -21,7 +21,7 @@ EXPONENTIAL, LEAKY_RELU = int(Activation.EXPONENTIAL), int(Activation.LEAKY_RELU
 HARD_SIGMOID, HARD_SIGMOID_KERAS3 = int(Activation.HARD_SIGMOID), int(Activation.HARD_SIGMOID_KERAS3)
 
 
-@compiled
+@inner
 def add_product(y, x, weights, start):
     """y (N,) += x (K,) @ weights[start:] read as (K, N).
 
@@ -45,27 +45,27 @@ def add_product(y, x, weights, start):
         k += 1
 
 
-@compiled
+@inner
 def copy(y, x):
     """y (N,) = x (N,)."""
     for j in range(y.size):
         y[j] = x[j]
 
 
-@compiled
+@inner
 def fill(y, value):
     for j in range(y.size):
         y[j] = value
 
 
-@compiled
+@inner
 def add_scaled(y, w, x):
     """y (N,) += w (N,) * x (N,)."""
     for j in range(y.size):
         y[j] += w[j] * x[j]
 
 
-@compiled
+@inner
 def activate(code, x):
     """x (N,) = activation(x), in place. The choice stands outside the loops, so that each is vectorised."""
     if code == TANH:
@@ -108,7 +108,7 @@ def _rare(code, x):
     return s.leaky_relu(x)
 
 
-@compiled
+@inner
 def _softmax(x):
     """x (N,) = exp(x) / sum(exp(x)), shifted by the largest so that nothing overflows."""
     largest = x[0]
@@ -122,13 +122,13 @@ def _softmax(x):
         x[j] /= total
 
 
-@compiled
+@inner
 def clip(x, limit):
     for j in range(x.size):
         x[j] = s.clip(x[j], limit)
 
 
-@compiled
+@inner
 def normalise(x, gamma, beta, epsilon):
     """x (N,) = gamma * (x - mean) / sqrt(variance + epsilon) + beta, in place; the sums in float64."""
     mean = 0.0

@@ -17,21 +17,28 @@ FAST = {"contract", "nsz"}
 JIT: dict[str, Any] = {"fastmath": FAST, "error_model": "numpy", "nogil": True}
 
 scalar = njit(forceinline=True, **JIT)  # LLVM does not vectorise a loop with a call left in it
+inlined = njit(inline="always")  # never compiled by itself: it becomes a part of each function that calls it
 
 _on_disk: list[Any] = []
 
 
-def compiled(function: Callable[..., Any]) -> Any:
+def compiled(function: Callable[..., Any], **options: Any) -> Any:
     """Compile a loop when it is first called, and keep it in Numba's disk cache; in memory where there is none."""
     if config.DISABLE_JIT:
         return function
+    options["no_cfunc_wrapper"] = True  # nobody passes these functions as values
     try:
-        dispatcher = njit(cache=True, **JIT)(function)
+        dispatcher = njit(cache=True, **JIT, **options)(function)
     except RuntimeError:  # Numba found no folder that it can write to
         _warn_once()
-        return njit(**JIT)(function)
+        return njit(**JIT, **options)(function)
     _on_disk.append(dispatcher)
     return dispatcher
+
+
+def inner(function: Callable[..., Any]) -> Any:
+    """`compiled`, of what compiled code alone calls: a way in from Python would only take time to compile."""
+    return compiled(function, no_cpython_wrapper=True)
 
 
 @cache

@@ -222,6 +222,7 @@ class _Lowering:
             "TRANSFORM_BIAS": self._weight(highway.transform_bias),
             "GATES": self.arena.take(highway.size),
             "SCRATCH": self.arena.take(highway.size),
+            "RECURRENT_ACTIVATION": Activation.SIGMOID,
         }
 
     def _state(self, layer: Recurrent) -> tuple[int, int]:

@@ -267,6 +267,29 @@ def cudnn_compatible(rng):
     return Case(x, dict(states(state), y=y), words, ["CudnnCompatibleLSTMCell", "MultiRNNCell"])
 
 
+@case(since=(1, 15))
+def cudnn_lstm(rng):
+    """What CudnnLSTM's saver writes, written by the cell that TensorFlow has for reading it without a GPU."""
+    x = real_input(rng, 5)
+    cell = tf.contrib.cudnn_rnn.CudnnCompatibleLSTMCell
+    with tf.variable_scope("cudnn_lstm"):
+        y, state = run_rnn(Multi([cell(8), cell(8)]), x)
+    words = [lstm(8, forget_bias=0.0)] * 2
+    return Case(x, dict(states(state), y=y), words, ["CudnnLSTM"], meta=False)
+
+
+@case(since=(1, 15))
+def cudnn_lstm_bidirectional(rng):
+    """The same in both directions, two layers."""
+    x, cell = real_input(rng, 5), tf.contrib.cudnn_rnn.CudnnCompatibleLSTMCell
+    with tf.variable_scope("cudnn_lstm"):
+        y, fw, bw = tf.contrib.rnn.stack_bidirectional_dynamic_rnn(
+            [cell(6), cell(6)], [cell(6), cell(6)], x[0], dtype=tf.float32
+        )
+    words = [bidirectional([lstm(6, forget_bias=0.0)], [lstm(6, forget_bias=0.0)])] * 2
+    return Case(x, dict(states([fw[0], bw[0], fw[1], bw[1]]), y=y), words, ["CudnnLSTM"], meta=False)
+
+
 # Wrappers
 
 
@@ -491,7 +514,8 @@ def write(name):
         prefix = os.path.join(folder, "model")
         saver = tf.train.Saver(**options)
         saver.save(sess, prefix, write_meta_graph=False)
-        write_meta(saver, prefix)
+        if made.meta:
+            write_meta(saver, prefix)
     write_golden(folder, golden)
     more = {"cells": made.cells, "variables": sorted(v.op.name for v in tf.trainable_variables())}
     if made.load:

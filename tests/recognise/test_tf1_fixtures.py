@@ -145,7 +145,7 @@ def test_what_is_no_lstm_is_named(case, says):
     for graph in (artefact.graph, None):
         with pytest.raises(RecognitionError, match=says) as error:
             recognise(dataclasses.replace(artefact, graph=graph))
-        assert "no LSTM, and fastlstm runs LSTMs" in str(error.value)
+        assert "no LSTM, and fastlstm runs LSTMs and GRUs" in str(error.value)
 
 
 @pytest.mark.parametrize("case", [c for c in OTHERS if c.name not in ("gru", "cnn")], ids=name)

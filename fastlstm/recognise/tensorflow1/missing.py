@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 from fastlstm.errors import RecognitionError
 from fastlstm.recognise.tensorflow1.names import Candidates, within
+from fastlstm.recognise.tensorflow1.strangers import strangers_among
 
 _SHOWN = 4
 
@@ -18,9 +19,11 @@ def no_lstm(
         known = ", ".join(map(repr, every.cells)) or "none"
         return RecognitionError(f"{path}: no variable lies below scope {scope!r}; LSTM cells in the file: {known}")
     where = f" below scope {scope!r}" if scope else ""
-    lines = [*_near_misses(rejected), *_what_is_there(shapes)]
+    said = _what_is_there(shapes)
+    lines = [*_near_misses({name: why for name, why in rejected.items() if why not in said}), *said]
     return RecognitionError(
-        f"{path}: no LSTM{where}, and fastlstm runs LSTMs (TensorFlow's BasicLSTMCell, LSTMCell, LSTMBlockCell)."
+        f"{path}: no LSTM{where}, and fastlstm runs LSTMs and GRUs (TensorFlow's BasicLSTMCell, LSTMCell, "
+        f"LSTMBlockCell, LayerNormBasicLSTMCell, CoupledInputForgetGateLSTMCell, CudnnLSTM, GRUCell)."
         + "".join(f"\n  {line}" for line in lines)
     )
 
@@ -32,7 +35,7 @@ def _near_misses(rejected: Mapping[str, str]) -> list[str]:
 
 def _what_is_there(shapes: Mapping[str, tuple[int, ...]]) -> list[str]:
     """A line for each kind of layer that the names and shapes give away."""
-    lines = []
+    lines = strangers_among(shapes)
     gated = {name.split("/gates/")[0] for name in shapes if "/gates/" in name}
     gated |= {name.split("/Gates/")[0] for name in shapes if "/Gates/" in name}
     if gated:

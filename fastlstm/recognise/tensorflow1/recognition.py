@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Container
+from dataclasses import replace
 
 from fastlstm.errors import RecognitionError
 from fastlstm.formats.artefact import Artefact
@@ -12,6 +13,7 @@ from fastlstm.recognise.overrides import Book
 from fastlstm.recognise.tensorflow1.assemble import assemble
 from fastlstm.recognise.tensorflow1.cell_use import CellUse
 from fastlstm.recognise.tensorflow1.chains_by_name import stacks_by_name
+from fastlstm.recognise.tensorflow1.cudnn import with_buffers_unpacked
 from fastlstm.recognise.tensorflow1.frozen import weights_among
 from fastlstm.recognise.tensorflow1.graph import Walker
 from fastlstm.recognise.tensorflow1.graph_ops import CALLS
@@ -30,6 +32,7 @@ from fastlstm.recognise.tensorflow1.parts import Chain, Stack, cells_in
 from fastlstm.recognise.tensorflow1.row_shards import with_rows_joined
 from fastlstm.recognise.tensorflow1.stack_graph import GraphStacks
 from fastlstm.recognise.tensorflow1.stack_names import stack_from_names
+from fastlstm.recognise.tensorflow1.strangers import stranger
 
 _FORWARD, _BACKWARD = {"fw", "FW"}, {"bw", "BW"}  # the scopes of tf.nn.bidirectional_dynamic_rnn, up to 0.12 capitals
 
@@ -43,7 +46,9 @@ def recognise_tensorflow1(artefact: Artefact, *, scope: str | None, book: Book) 
     ArgumentError for an override that does not fit.
     """
     try:
-        return _Recognition(with_rows_joined(artefact), scope, book).run()
+        whole, told = with_buffers_unpacked(with_rows_joined(artefact), book)
+        found = _Recognition(whole, scope, book).run()
+        return replace(found, notes=[*found.notes, *told])
     except RecursionError:
         raise RecognitionError(
             f"{artefact.path}: the graph has more layers upon each other than can be followed"
@@ -154,6 +159,8 @@ class _Recognition:
         for name, cell in self.mine.cells.items():
             if cell.kind == KERAS:
                 rejected[name] = f"{name!r} holds a Keras LSTM's weights; its activations are in no graph of this file"
+            elif (why := stranger(cell.scope)) is not None:
+                rejected[name] = why
             elif cell.extras:
                 rejected[name] = f"{name!r} has more than an LSTM cell's variables: {', '.join(cell.extras[:4])}"
             elif cell.named or name == chosen:

@@ -105,6 +105,13 @@ def two_ways(keras):
     return keras.Model(x, L.Dense(2)(L.LSTM(5, return_sequences=True)(y)))
 
 
+def two_ways_exported(keras):
+    """A graph in which one half reads the sequence from its end."""
+    L = keras.layers
+    x = keras.Input((None, 3))
+    return keras.Model(x, L.Dense(2)(L.Bidirectional(L.LSTM(4, return_sequences=True), merge_mode="sum")(x)))
+
+
 # How each file is written: name -> what to do with a model and a path.
 
 
@@ -248,6 +255,7 @@ CASES = {  # build, shape of the input, {era: (files, overrides)}
             "keras3": (["model.keras", "checkpoint-1"], {}),
         },
     ),
+    "two_ways_exported": (two_ways_exported, (1, T, 3), {"keras3": (["exported"], {})}),
     "stacked": (
         stacked,
         (1, T, 3),
@@ -281,7 +289,11 @@ def write(keras, version, era, name):
     tidy(folder)
     write_golden(folder, golden)
     models = [f for f in files if f not in NOT_LOADED.get((era, name), ())]
-    cells = {"stacked": ["Keras RNN(LSTMCell)"], "two_ways": ["Keras Bidirectional"]}.get(name, LSTM)
+    cells = {
+        "stacked": ["Keras RNN(LSTMCell)"],
+        "two_ways": ["Keras Bidirectional"],
+        "two_ways_exported": ["Keras Bidirectional"],
+    }.get(name, LSTM)
     write_expect(folder, layers, "float32", version, models=models, load=load, cells=cells, keras=version)
     return folder, size_of(folder)
 

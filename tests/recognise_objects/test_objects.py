@@ -214,3 +214,18 @@ def test_a_saved_model_by_its_functions_alone(tmp_path):
 def test_overrides_that_do_not_apply():
     with pytest.raises(ArgumentError, match="num_layers"):
         recognised({"layer_with_weights-0": lstm(3, 4)}, num_layers=2)
+
+
+def test_the_signature_decides_between_two_stacks():
+    from dataclasses import replace
+
+    from fastlstm.formats.graph import Output
+    from tests.recognise.tf1_graphs import Builder, artefact, recognise
+
+    net = Builder()
+    x = net.placeholder()
+    (served, _), _ = (net.dynamic_rnn(scope, x, (3, 4)) for scope in ("served", "other"))
+    with pytest.raises(RecognitionError, match="2 LSTM stacks; pick one"):
+        recognise(net.artefact())
+    graph = replace(net.graph(), outputs=(Output(served, 0),))
+    assert [layer.name for layer in recognise(artefact(net.shapes, graph)).layers] == ["served"]

@@ -5,9 +5,10 @@ Source: tensorflow/python/framework/graph_util_impl.py, convert_variables_to_con
 
 from __future__ import annotations
 
+import codecs
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -21,10 +22,11 @@ from fastlstm.formats.dtypes import DTYPES, MAX_REPEATED, dtype_of, shape_of, te
 from fastlstm.formats.graphdef import graph_of
 from fastlstm.formats.source import is_file, read_whole
 
-LARGEST, LARGEST_TEXT = (1 << 31) - 1, 1 << 26  # bytes; protobuf's limit, and what its slow reader of text is given
+LARGEST, LARGEST_TEXT, LARGEST_NODES = (1 << 31) - 1, 1 << 28, 1 << 23  # bytes: protobuf's limit; what text may have
 VARIABLES = frozenset({"Variable", "VariableV2", "VarHandleOp"})
 _CODES = {f"DT_{dtype.name.upper()}": code for code, dtype in DTYPES.items()}
 _CODES |= {"DT_FLOAT": 1, "DT_DOUBLE": 2, "DT_HALF": 19}
+_CONTENT = b'tensor_content: "'
 _ENUM = re.compile(rb"^(\s*d?type: )(DT_\w+?)(_REF)?\s*$", re.MULTILINE)
 
 
@@ -92,18 +94,52 @@ def _binary(path: Path) -> Any:
 
 
 def _text(path: Path) -> Any:
-    """A GraphDef in protobuf's text format, whose enums our messages hold as numbers."""
+    """A GraphDef in protobuf's text format, whose enums our messages hold as numbers.
+
+    protobuf's reader of text takes a hundred times the size of a long string, so the elements of tensors go round it.
+    """
     message = proto.new("GraphDef")
     from google.protobuf import text_format
 
     try:
-        text = _ENUM.sub(_numbered, read_whole(path, LARGEST_TEXT))
+        text, contents = _without_contents(_ENUM.sub(_code, read_whole(path, LARGEST_TEXT)), path.name)
+        if len(text) > LARGEST_NODES:
+            raise FormatError(
+                f"{path.name}: {len(text)} bytes of text without the elements of tensors, expected at most "
+                f"{LARGEST_NODES}; save the graph in binary form (.pb)"
+            )
         text_format.Parse(text, message, allow_unknown_field=True)
-    except (text_format.ParseError, UnicodeDecodeError, RecursionError) as error:
+        for tensor in _tensors(message):
+            if tensor.tensor_content:
+                tensor.tensor_content = contents[int(tensor.tensor_content)]
+    except (text_format.ParseError, ValueError, IndexError, RecursionError) as error:
         raise FormatError(f"{path.name}: not a GraphDef in text form: {error}; the file is damaged") from error
     return message
 
 
-def _numbered(match: re.Match[bytes]) -> bytes:
+def _without_contents(text: bytes, source: str) -> tuple[bytes, list[bytes]]:
+    """The text with a number in place of each tensor's elements, and the elements."""
+    pieces = text.split(_CONTENT)
+    kept, contents = [pieces[0]], list[bytes]()
+    for piece in pieces[1:]:
+        end = piece.find(b'"')
+        while end > 0 and (end - len(piece[:end].rstrip(b"\\"))) % 2:  # an odd number of backslashes before it
+            end = piece.find(b'"', end + 1)
+        if end < 0:
+            raise FormatError(f"{source}: the elements of a tensor do not end; the file is damaged or truncated")
+        contents.append(codecs.escape_decode(piece[:end])[0])
+        kept.append(b'%d"%s' % (len(contents) - 1, piece[end + 1 :]))
+    return _CONTENT.join(kept), contents
+
+
+def _tensors(message: Any) -> Iterator[Any]:
+    for node in message.node:
+        for entry in node.attr:
+            if entry.value.HasField("tensor"):
+                yield entry.value.tensor
+            yield from entry.value.list.tensor
+
+
+def _code(match: re.Match[bytes]) -> bytes:
     code = _CODES.get(match[2].decode(), 0) + (100 if match[3] else 0)
     return match[1] + str(code).encode()

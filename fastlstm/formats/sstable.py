@@ -18,7 +18,7 @@ from fastlstm.formats.varint import read_varint
 MAGIC = bytes.fromhex("57fb808b247547db")  # the last bytes of a table
 FOOTER = 48  # two block handles padded to 40 bytes, then the magic
 TRAILER = 5  # after each block: its type, its masked CRC32C
-KEY_GROWTH = 64  # all keys together are at most this many times the file: shared prefixes must not exhaust memory
+ENTRY = 600  # bytes that an entry takes beside its key when it is read
 
 
 class Block(NamedTuple):
@@ -134,7 +134,7 @@ def read_table(source: Source) -> Iterator[tuple[bytes, bytes]]:
     """
     table = Table(source)
     previous: bytes | None = None
-    budget = KEY_GROWTH * source.size
+    budget = memory_for(source)
     for block in table.blocks():
         contents, _ = table.read(block)
         for key, start, stop in table.entries(block, contents):
@@ -143,11 +143,18 @@ def read_table(source: Source) -> Iterator[tuple[bytes, bytes]]:
                 raise FormatError(
                     f"{where}: key {key!r} follows {previous!r}, expected ascending keys; the file is damaged"
                 )
-            budget -= len(key)
+            budget -= len(key) + ENTRY
             if budget < 0:
-                raise FormatError(f"{where}: keys of more than {KEY_GROWTH} times the file's size; the file is damaged")
+                raise FormatError(
+                    f"{where}: more keys, or longer ones, than a file of {source.size} bytes has; the file is damaged"
+                )
             yield key, contents[start:stop]
             previous = key
+
+
+def memory_for(source: Source) -> int:
+    """Bytes that a file's names may take: a small file could have many, or long ones that share their beginning."""
+    return 4 * source.size + (48 << 20)
 
 
 def _read_handle(data: bytes, at: int, where: str) -> tuple[int, int, int]:

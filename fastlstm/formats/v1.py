@@ -22,7 +22,7 @@ from fastlstm.formats.dtypes import DType, byte_count, dtype_of, item_size, shap
 from fastlstm.formats.ordered_code import slice_key
 from fastlstm.formats.slices import Extents, assemble, boxes_of, extents_of, shape_in
 from fastlstm.formats.source import Source
-from fastlstm.formats.sstable import Block, Table
+from fastlstm.formats.sstable import ENTRY, Block, Table, memory_for
 from fastlstm.formats.wire import DELIMITED, Field, fields, parts, read_varints
 
 VERSION = 1  # TF_CHECKPOINT_VERSION
@@ -83,6 +83,7 @@ class Shard:
             entry = next(table.entries(first, contents), None) if first else None
             if entry is None or entry.key != b"":
                 raise FormatError(f"{path.name}: no empty key at its start; the file is damaged, or no V1 checkpoint")
+            self._budget = memory_for(source)
             self._read_meta(contents, entry.start, entry.stop, variables)
 
     def _read_meta(self, data: bytes, start: int, stop: int, variables: dict[str, Variable]) -> None:
@@ -111,6 +112,9 @@ class Shard:
         where = f"{where}: {name!r}"
         shape, dtype = shape_of(meta.shape, where), dtype_of(meta.type)
         byte_count(shape, 1, where)
+        self._budget -= (ENTRY + len(meta.name)) * (1 + len(meta.slice))
+        if self._budget < 0:
+            raise FormatError(f"{where}: more tensors than a file of this size has; the file is damaged")
         for part in meta.slice:  # a tensor without any is not in this shard
             known = variables.setdefault(name, Variable(dtype, shape, []))
             if (known.dtype, known.shape) != (dtype, shape):

@@ -82,6 +82,24 @@ def test_text(fixture_file, tmp_path, same):
             open_artefact(path)
 
 
+def test_elements_in_text(tmp_path, same):
+    """Quotes, backslashes and bytes beyond ASCII in the elements; they are not protobuf's to read."""
+    raw = bytes([34, 92, 92, 34, 255, 0, 10, 39, 110, 92, 34, 34]) * 2
+    quoted = "".join(f"\\{byte:03o}" if byte not in (34, 92) else "\\" + chr(byte) for byte in raw)
+    value = f'dtype: DT_FLOAT\n tensor_shape {{ dim {{ size: 6 }} dim {{ size: 1 }} }} tensor_content: "{quoted}"'
+    text = f'node {{ name: "w" op: "Const" attr {{ key: "value" value {{ tensor {{\n {value} }} }} }} }}'
+    path = tmp_path / "g.pbtxt"
+    path.write_text(text)
+    assert same(open_artefact(path).tensors, {"w": np.frombuffer(raw, "f4").reshape(6, 1)})
+    for damage in (text[: text.index("\\377")], text.replace("\\377", "\\xzz"), text.replace("size: 6", "size: 5")):
+        path.write_text(damage)
+        with pytest.raises(FormatError):
+            open_artefact(path).tensors["w"]
+    path.write_text("node {}\n" * (1 << 20) + "#" * 100)
+    with pytest.raises(FormatError, match=r"bytes of text without the elements .* save the graph in binary form"):
+        open_artefact(path)
+
+
 @pytest.mark.parametrize(
     ("content", "match"),
     [

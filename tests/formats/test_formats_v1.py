@@ -343,6 +343,15 @@ def test_every_length_and_changed_bytes(tmp_path, path, every_type, outcome, sam
         assert isinstance(outcome(path), FormatError), length
 
 
+def test_more_names_than_a_file_has(path, monkeypatch):
+    """A file of 3 MB with 200,000 names would take 110 MB; the budget is cut down here, to be quick."""
+    path.write_bytes(table([header(b"".join(meta(b"%x" % k, (), 1, [[]]) for k in range(2000)))]))
+    assert len(read_v1([path])) == 2000
+    monkeypatch.setattr("fastlstm.formats.v1.memory_for", lambda source: source.size * 20)
+    with pytest.raises(FormatError, match="more tensors than a file of this size has"):
+        read_v1([path])
+
+
 def test_peak_memory(path):
     """A tensor is held twice while it is read: its block, and the array."""
     big = np.random.default_rng(0).normal(size=(1 << 10, 1 << 9)).astype("f4")  # 2 MiB

@@ -27,7 +27,10 @@ JUNK = [
     [[1, 2], [3]],
     {"config": []},
 ]
-FILES = ["keras3/sequential/model.keras", "tf_keras/functional_no_bias/model.h5", "keras2/last_step/model.h5"]
+FILES = [
+    "keras3/sequential/model.keras", "tf_keras/functional_no_bias/model.h5", "keras2/last_step/model.h5",
+    "keras3/mask_zero/model.keras", "keras2/bidirectional_cells/model.h5",
+]  # fmt: skip
 
 
 def places(value, path=()):

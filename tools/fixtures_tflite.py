@@ -112,7 +112,7 @@ def make(finish):
 
 
 def bidirectional(finish):
-    """The operator that holds both directions; of a batch, LiteRT mixes up the rows' states where outputs are merged."""
+    """The operator that holds both directions. LiteRT mixes up the states of several rows where outputs are merged."""
     folder, rng, b = fresh_folder("tflite", "bidirectional"), rng_for("tflite bidirectional"), Builder()
     D, H, batch = 4, 6, 1
     x, out = b.tensor((batch, T, D), name="x"), b.tensor((batch, T, 2 * H))

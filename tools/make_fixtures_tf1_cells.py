@@ -40,9 +40,9 @@ class Case:
     def __init__(self, x, fetch, layers, cells, **more):
         self.x, self.fetch, self.layers, self.cells = x, fetch, layers, cells
         self.lengths, self.scope, self.load = more.get("lengths"), more.get("scope"), more.get("load")
-        self.time_major, self.scale, self.rename = more.get("time_major"), more.get("scale", 0.4), more.get("rename")
+        self.time_major, self.scale = more.get("time_major"), more.get("scale", 0.4)
         self.golden, self.meta = more.get("golden", lambda a: a), more.get("meta", True)
-        self.save, self.sharded = more.get("save"), more.get("sharded", False)
+        self.save, self.variables = None, None
 
 
 def case(since=(0, 12), until=(9, 9)):
@@ -290,6 +290,41 @@ def cudnn_lstm_bidirectional(rng):
     return Case(x, dict(states([fw[0], bw[0], fw[1], bw[1]]), y=y), words, ["CudnnLSTM"], meta=False)
 
 
+@case(since=(1, 15))
+def cudnn_opaque(rng):
+    """CudnnLSTM's own graph with its one buffer saved as it is, by a Saver of plain variables."""
+    made = cudnn_lstm(rng)
+
+    def save(sess, prefix):
+        values = {v.op.name: sess.run(v) for v in tf.trainable_variables()}
+        pruned = tf.ConfigProto(graph_options=tf.GraphOptions(place_pruned_graph=True))  # no kernels without a GPU
+        with tf.Graph().as_default(), tf.Session(config=pruned) as cudnn:
+            x = tf.placeholder(tf.float32, [None, None, 5], "x")
+            tf.contrib.cudnn_rnn.CudnnLSTM(2, 8, name="cudnn_lstm")(x)
+            (buffer,) = tf.global_variables()
+            whole = tf.placeholder(tf.float32, [None])
+            cudnn.run(tf.assign(buffer, whole, validate_shape=False), {whole: cudnn_buffer(values, 2, 8)})
+            saver = tf.train.Saver([buffer])
+            saver.save(cudnn, prefix, write_meta_graph=False)
+            write_meta(saver, prefix)
+
+    made.save, made.variables = save, ["cudnn_lstm/opaque_kernel"]
+    return made
+
+
+def cudnn_buffer(values, layers, units):
+    """W_i W_f W_c W_o R_i R_f R_c R_o of each layer, each (units, in), then the biases of both; ours are i c f o."""
+    weights, biases = [], []
+    for k in range(layers):
+        cell = "cudnn_lstm/rnn/multi_rnn_cell/cell_%d/cudnn_compatible_lstm_cell/" % k
+        kernel, bias = values[cell + "kernel"], values[cell + "bias"]
+        for rows in (slice(None, -units), slice(-units, None)):
+            weights += [kernel[rows, g * units : (g + 1) * units].T.ravel() for g in (0, 2, 1, 3)]
+        whole = np.concatenate([bias[g * units : (g + 1) * units] for g in (0, 2, 1, 3)])
+        biases += [whole / 4, whole - whole / 4]
+    return np.concatenate(weights + biases)
+
+
 # Wrappers
 
 
@@ -512,12 +547,16 @@ def write(name):
         golden = run(sess, made)
         options = {} if VERSION >= (1, 0) else {"write_version": tf.train.SaverDef.V2}
         prefix = os.path.join(folder, "model")
-        saver = tf.train.Saver(**options)
-        saver.save(sess, prefix, write_meta_graph=False)
-        if made.meta:
-            write_meta(saver, prefix)
+        if made.save:
+            made.save(sess, prefix)
+        else:
+            saver = tf.train.Saver(**options)
+            saver.save(sess, prefix, write_meta_graph=False)
+            if made.meta:
+                write_meta(saver, prefix)
     write_golden(folder, golden)
-    more = {"cells": made.cells, "variables": sorted(v.op.name for v in tf.trainable_variables())}
+    variables = made.variables or sorted(v.op.name for v in tf.trainable_variables())
+    more = {"cells": made.cells, "variables": variables}
     if made.load:
         more["load"] = made.load
     if any("layer_norm" in word and word["layer_norm"] for word in made.layers):

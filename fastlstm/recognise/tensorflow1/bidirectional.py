@@ -28,9 +28,11 @@ def turned(walker: Walker, node: Node) -> Sequence[FromTurned] | None:
         axis = node.attrs.get("seq_dim")
     elif len(node.inputs) > 1:
         which = walker.constant(node.inputs[1])
-        if which is not None and node.op == "ReverseV2" and which.size == 1:
+        if which is None or which.dtype.kind not in "iub":
+            return None
+        if node.op == "ReverseV2" and which.size == 1:
             axis = int(which.reshape(-1)[0])
-        elif which is not None and node.op == "Reverse" and which.astype(bool).sum() == 1:
+        elif node.op == "Reverse" and which.astype(bool).sum() == 1:
             axis = int(which.reshape(-1).argmax())
     return [FromTurned(node.inputs[0], axis)] if axis in (0, 1) and node.inputs else None
 

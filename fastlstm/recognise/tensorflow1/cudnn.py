@@ -105,9 +105,13 @@ def _buffers(artefact: Artefact) -> dict[str, Node | None]:
 
 
 def _sizes(artefact: Artefact, name: str, total: int, node: Node | None, book: Book) -> _Sizes:
-    known = _from_graph(artefact.graph, node) if artefact.graph is not None and node is not None else {}
+    known = _from_graph(artefact.graph, node, total) if artefact.graph is not None and node is not None else {}
     if node is not None:
         mode, skips = (node.attrs.get(key) for key in ("rnn_mode", "input_mode"))
+        if node.attrs.get("direction") not in (None, b"unidirectional", b"bidirectional"):
+            raise RecognitionError(
+                f"{artefact.path}: {node.name!r} has no direction that is known; the graph is damaged"
+            )
         if mode not in (None, b"lstm") or skips == b"skip_input" or node.attrs.get("num_proj"):
             raise RecognitionError(
                 f"{artefact.path}: {node.name!r} is a CudnnRNN of mode {mode!r}, input_mode {skips!r}; fastlstm runs "
@@ -144,15 +148,15 @@ def _total(layers: int, units: int, inputs: int, ways: int) -> int:
     return ways * (first + (layers - 1) * others + layers * 8 * units)
 
 
-def _from_graph(graph: Graph, node: Node) -> dict[str, Any]:
-    """What the graph says of the buffer that `node` reads."""
+def _from_graph(graph: Graph, node: Node, total: int) -> dict[str, Any]:
+    """What the graph says of the buffer of `total` numbers that `node` reads."""
     walker = Walker(graph, {})
-    direction = node.attrs.get("direction", b"unidirectional")
+    direction = {b"bidirectional": "bidirectional"}.get(node.attrs.get("direction"), "unidirectional")
     for other in graph.nodes.values():
         if _SIZED.match(other.op) and len(other.inputs) >= 3:
             layers, units = (walker.scalar(value) for value in other.inputs[:2])
-            if layers and units:
-                return {"num_layers": int(layers), "num_units": int(units), "direction": direction.decode()}
+            if layers and units and 1 <= layers <= total and 1 <= units <= total:
+                return {"num_layers": int(layers), "num_units": int(units), "direction": direction}
     return {}
 
 

@@ -183,7 +183,9 @@ class _Reading:
         readers = [use.node for use in self.walker.readers(out) if not use.node.op.endswith("Grad")]
         if all(node.op in ("Mul", "Shape", "ShapeN") for node in readers):
             return out, Fact("linear", "read", f"{self.walker.source(out.node)}: no function follows")
-        node = next(node for node in readers if len(node.inputs) == 1 and node.op not in ("Shape", "ShapeN"))
+        node = next((n for n in readers if len(n.inputs) == 1 and n.op not in ("Shape", "ShapeN")), None)
+        if node is None:
+            raise self._fail(f"the candidate {out.node!r} goes to {', '.join(n.op for n in readers[:3])}")
         return Output(node.name, 0), activation_fact(node, self.walker)
 
     def _mixed(self, u: Output, h: Output, c: Output) -> Output:

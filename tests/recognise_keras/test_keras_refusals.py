@@ -118,6 +118,10 @@ def test_a_subclassed_model():
         ([layer("Bidirectional", "b", layer=layer("SimpleRNN", "r"))], r"Bidirectional\(SimpleRNN\)"),
         ([layer("Bidirectional", "b", layer=LSTM4, merge_mode="add")], "merge_mode='add'"),
         ([layer("Bidirectional", "b", layer=LSTM4, backward_layer=LSTM4)], "the same go_backwards"),
+        (
+            [layer("Bidirectional", "b", layer=layer("RNN", "r", cell=layer("StackedRNNCells", "s", cells=[])))],
+            "RNN without cells",
+        ),
         ([layer("Masking", "m", mask_value="x"), LSTM4], "Masking with mask_value='x'"),
         ([layer("Masking", "m"), LSTM4, DENSE2, layer("Softmax", "s")], "Softmax after 'm', which masks steps"),
         (

@@ -143,6 +143,8 @@ def _recurrent(kind: str, name: str, config: dict[str, Any], place: Place, sourc
     outer = {key: value for key, value in config.items() if key != "cell"}
     stacked = cell.get("class_name") == "StackedRNNCells"
     cells = settings_of(cell).get("cells", []) if stacked else [cell]
+    if not cells:
+        raise refusal(source, name, "RNN without cells", "there is nothing to run")
     folders: dict[str, int] = {}
     for k, each in enumerate(cells):
         cell_kind = each.get("class_name")

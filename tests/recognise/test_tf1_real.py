@@ -37,7 +37,7 @@ def test_poems_of_2016_are_korean(real, name):
     folder = real / "poems_tf08_v1"
     vocabulary = json.loads((folder / "vocab.json").read_text())
     model = fastlstm.load(folder / name, device="numpy")
-    assert model.report.notes == ["17 tensors left aside: optimizer slots, moving averages, counters"]
+    assert list(model.report.notes) == ["17 tensors left aside: optimizer slots, moving averages, counters"]
     assert {finding.how for finding in model.report} <= {"read", "inferred"}
     ids, _ = model.generate(400, prime=np.array([vocabulary.index("\n")]), sample="greedy")
     text = "".join(vocabulary[k] for k in ids).encode("latin-1").decode("utf-8", errors="replace").rstrip("\ufffd")

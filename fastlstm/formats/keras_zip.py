@@ -30,8 +30,9 @@ def detect(path: Path) -> bool:
 def read(path: Path) -> Artefact:
     """The weights by their path in the model, and the configuration.  Raises FormatError."""
     members = _read_members(path, (CONFIG, METADATA, WEIGHTS))
+    described = _described(path, members)
     tensors = read_tree(Hdf5.of_bytes(members[WEIGHTS], f"{path.name}: {WEIGHTS}"))
-    return Artefact(path, "keras", tensors, keras=_described(path, members))
+    return Artefact(path, "keras", tensors, keras=described)
 
 
 def detect_folder(path: Path) -> bool:
@@ -42,8 +43,8 @@ def detect_folder(path: Path) -> bool:
 def read_folder(path: Path) -> Artefact:
     """As `read`.  Raises FormatError."""
     members = {name: read_whole(path / name, SLACK) for name in (CONFIG, METADATA)}
-    tensors = read_tree(Hdf5.of_path(path / WEIGHTS))
-    return Artefact(path, "keras-folder", tensors, keras=_described(path, members))
+    described = _described(path, members)
+    return Artefact(path, "keras-folder", read_tree(Hdf5.of_path(path / WEIGHTS)), keras=described)
 
 
 def _described(path: Path, members: dict[str, bytes]) -> KerasConfig:

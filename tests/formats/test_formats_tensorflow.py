@@ -5,21 +5,25 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from fastlstm.errors import FastLSTMError
 from fastlstm.formats import open_artefact
 from fastlstm.formats.bundle import read_bundle
 
 tf = pytest.importorskip("tensorflow")
-CASES = sorted((Path(__file__).parents[1] / "data").glob("tf1.*/*/model.index"))
+DATA = Path(__file__).parents[1] / "data"
+CASES = sorted([*DATA.rglob("*.index"), *DATA.glob("*/*_v1/model"), *DATA.glob("fuzz/*-v1/model")])
 
 
 def assert_same(prefix, names=None):
+    """Each tensor is, bit by bit, what TensorFlow's own reader of checkpoints gives, V1 or V2."""
     reader = tf.train.load_checkpoint(str(prefix))
-    tensors = read_bundle(prefix)
+    tensors = open_artefact(prefix).tensors if prefix.is_file() else read_bundle(prefix)
     if names is None:
         names = reader.get_variable_to_shape_map()
         assert set(names) == set(tensors)
     for name in names:
-        expected = np.asarray(reader.get_tensor(name))
+        expected = reader.get_tensor(name)
+        expected = np.array(expected, object) if isinstance(expected, bytes) else np.asarray(expected)
         got = tensors[name]
         assert got.shape == expected.shape, name
         if expected.dtype.name == "bfloat16":
@@ -30,9 +34,30 @@ def assert_same(prefix, names=None):
             assert got.tobytes() == expected.tobytes(), name
 
 
-@pytest.mark.parametrize("index", CASES, ids=lambda path: "/".join(path.parts[-3:-1]))
+@pytest.mark.parametrize("index", CASES, ids=lambda path: str(path.relative_to(DATA)))
 def test_fixture(index):
     assert_same(index.with_suffix(""))
+
+
+@pytest.mark.parametrize("path", sorted(DATA.rglob("*.h5")), ids=lambda path: str(path.relative_to(DATA)))
+def test_hdf5_fixture(path):
+    """Each dataset of numbers is what h5py gives, and no weight is left out."""
+    import h5py
+
+    try:
+        tensors = dict(open_artefact(path).tensors)
+    except FastLSTMError as error:
+        assert "optimizer" in path.name, error
+        return
+    stored = {}
+    with h5py.File(path) as file:
+        root = file.get("model_weights", file)
+        root.visititems(lambda name, item: stored.update({name: item[()]}) if isinstance(item, h5py.Dataset) else None)
+    missing = {name for name in set(stored) - set(tensors) if "optimizer" not in name and "seed" not in name}
+    assert not missing
+    for name, array in tensors.items():
+        assert array.dtype == stored[name].dtype and array.shape == stored[name].shape
+        assert array.tobytes() == stored[name].tobytes(), name
 
 
 def test_real(real_file):

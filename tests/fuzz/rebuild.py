@@ -13,6 +13,7 @@ import zipfile
 import zlib
 from collections.abc import Callable, Mapping
 from contextlib import suppress
+from functools import lru_cache
 from typing import Any
 
 from tests.formats.bundle_writer import masked, table, varint
@@ -219,10 +220,7 @@ def hdf5_addresses(name: str) -> Rebuild:
 
     def rebuild(files: Files, dice: random.Random) -> dict[str, bytes]:
         data = bytearray(files[name])
-        signs = (b"GCOL", b"TREE", b"HEAP", b"SNOD", b"OHDR", b"FRHP", b"BTHD")
-        places = [at for sign in signs for at in range(len(data)) if data.startswith(sign, at)]
-        known = {struct.pack("<Q", at) for at in places}
-        spots = places + [at for at in range(len(data) - 8) if bytes(data[at : at + 8]) in known] * 2
+        places, spots = _hdf5_places(files[name])
         for _ in range(dice.choice((1, 1, 2, 4))):
             at = max(0, dice.choice(spots) + dice.choice((-8, -4, -4, -4, 0, 0, 8, 8, 12, 16, 24)))
             width = min(dice.choice((2, 4, 8)), len(data) - at)
@@ -232,6 +230,15 @@ def hdf5_addresses(name: str) -> Rebuild:
         return {name: bytes(data)}
 
     return rebuild
+
+
+@lru_cache(maxsize=4)
+def _hdf5_places(data: bytes) -> tuple[list[int], list[int]]:
+    """Where heaps and trees begin, and where these addresses are written."""
+    signs = (b"GCOL", b"TREE", b"HEAP", b"SNOD", b"OHDR", b"FRHP", b"BTHD")
+    places = [at for sign in signs for at in range(len(data)) if data.startswith(sign, at)]
+    known = {struct.pack("<Q", at) for at in places}
+    return places, places + [at for at in range(len(data) - 8) if data[at : at + 8] in known] * 2
 
 
 def zip_members(name: str) -> Rebuild:

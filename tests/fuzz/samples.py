@@ -159,19 +159,31 @@ SAMPLES: dict[str, tuple[Sample, ...]] = {  # by the name of a row of FORMATS, w
         Sample(
             "fuzz/keras-folder",
             "",
-            ("config.json", "metadata.json", "model.weights.h5"),
+            ("config.json", "metadata.json"),
+            others=("model.weights.h5",),
             rebuilds=(rebuild.json_file("config.json"), rebuild.json_file("metadata.json")),
             hdf5=True,
         ),
+        Sample("fuzz/keras-folder", "", ("model.weights.h5",), ("config.json", "metadata.json"), hdf5=True, share=0.1),
     ),
     "keras-shards": (
         Sample(
             "fuzz/keras-shards",
             "m.weights.json",
-            ("m.weights.json", "m_00000.weights.h5"),
+            ("m.weights.json",),
+            ("m_00000.weights.h5",),
             rebuilds=(rebuild.json_file("m.weights.json"),),
             options={"overrides": {"recurrent_activation": "sigmoid"}},
             hdf5=True,
+        ),
+        Sample(
+            "fuzz/keras-shards",
+            "m.weights.json",
+            ("m_00000.weights.h5",),
+            ("m.weights.json",),
+            options={"overrides": {"recurrent_activation": "sigmoid"}},
+            hdf5=True,
+            share=0.1,
         ),
     ),
     "safetensors": (

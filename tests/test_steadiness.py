@@ -34,6 +34,22 @@ def tokens():
     return [models.embedding(rng, 9, 4), models.lstm(rng, 4, 6), models.dense(rng, 6, 9, "softmax")]
 
 
+def every_cell():
+    rng = np.random.default_rng(0)
+    return [
+        models.masking(4),
+        models.gru(rng, 4, 4, residual=True, zero_output_for_mask=True),
+        models.gru(rng, 4, 5, reset_after=True, activation="relu"),
+        models.lstm(rng, 5, 5, norm=models.norm(rng, 5), highway=models.highway(rng, 5, True)),
+        models.lstm(rng, 5, 4),
+    ]
+
+
+def masked_tokens():
+    rng = np.random.default_rng(0)
+    return [models.embedding(rng, 9, 4, mask_zero=True), models.gru(rng, 4, 6), models.dense(rng, 6, 9, "softmax")]
+
+
 @pytest.fixture
 def allocations():
     """A function that counts what Numba's runtime allocates in a call."""
@@ -53,8 +69,9 @@ def allocations():
         _nrt_python.memsys_disable_stats()
 
 
-def test_the_loops_do_not_allocate(allocations):
-    vectors, ids = fastlstm.Model(models.layers_of(every_option())), fastlstm.Model(models.layers_of(tokens()))
+@pytest.mark.parametrize(("vectors", "ids"), [(every_option, tokens), (every_cell, masked_tokens)])
+def test_the_loops_do_not_allocate(allocations, vectors, ids):
+    vectors, ids = fastlstm.Model(models.layers_of(vectors())), fastlstm.Model(models.layers_of(ids()))
     sampler = fastlstm.Sampler(0.9, top_k=5, top_p=0.9)
     calls = {
         "run": lambda n: vectors.run(np.zeros((2, n, 4))),
@@ -67,6 +84,7 @@ def test_the_loops_do_not_allocate(allocations):
     stream = vectors.stream()
     x = np.zeros(4)
     assert allocations(lambda: [stream.step(x) for _ in range(1000)]) == 0
+    assert allocations(lambda: [stream.step(x + 1) for _ in range(1000)]) == 0
 
 
 def test_a_stream_step_reuses_its_output():
@@ -213,10 +231,10 @@ import numpy as np
 sys.path.insert(0, ".")
 import fastlstm
 from tests import models
-from tests.test_steadiness import every_option, tokens
+from tests.test_steadiness import every_cell, every_option, masked_tokens, tokens
 from fastlstm.backends import cpu_loops
 counts = []
-for description in (every_option(), tokens(), [models.lstm(np.random.default_rng(0), 3, 3)]):
+for description in (every_option(), tokens(), every_cell(), masked_tokens()):
     model = fastlstm.Model(models.layers_of(description, "float32"), dtype="float32")
     prime = [1] if model.takes_ids else np.zeros((1, model.input_size))
     model.run(prime)
@@ -231,5 +249,5 @@ print(json.dumps([counts, [sum(d.stats.cache_misses.values()) for d in dispatche
         done = subprocess.run([sys.executable, "-c", code], cwd=REPOSITORY, capture_output=True, text=True, check=True)
         runs.append(json.loads(done.stdout))
     for counts, _ in runs:
-        assert counts[0] == counts[1] == counts[2]
+        assert all(count == counts[0] for count in counts)
     assert runs[1][1] == [0, 0, 0]

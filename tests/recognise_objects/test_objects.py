@@ -229,3 +229,17 @@ def test_the_signature_decides_between_two_stacks():
         recognise(net.artefact())
     graph = replace(net.graph(), outputs=(Output(served, 0),))
     assert [layer.name for layer in recognise(artefact(net.shapes, graph)).layers] == ["served"]
+
+
+def test_a_softmax_that_the_signature_gives_is_the_models():
+    from dataclasses import replace
+
+    from fastlstm.formats.graph import Output
+    from tests.recognise.tf1_graphs import Builder, artefact, recognise
+
+    net = Builder()
+    (ys, _) = net.dynamic_rnn("rnn/lstm_cell", net.placeholder(), (3, 4))
+    softmax = net.add("Softmax", "softmax", net.dense("dense", ys, (4, 2)))
+    for version, activation in (("2.21.0", "softmax"), ("1.15.5", "linear")):
+        graph = replace(net.graph(), tensorflow_version=version, outputs=(Output(softmax, 0),))
+        assert recognise(artefact(net.shapes, graph)).layers[-1].activation.label == activation

@@ -35,6 +35,8 @@ def from_program(artefact: Artefact, item: Layer | Group, scope: str | None, boo
         if not any(node.op in ("MatMul", "LSTMBlockCell", "BlockLSTM") for node in graph.nodes.values()) or not used:
             continue
         mine = {name: key for name, key in keys.items() if name in graph.nodes}
+        if scope and not any(name == scope or name.startswith(f"{scope.strip('/')}/") for name in mine):
+            continue
         tensors = renamed(artefact.tensors, mine)
         plain = replace(artefact, tensors=tensors, graph=graph, objects=None, program=None)
         return recognise_tensorflow1(plain, scope=scope, book=book)

@@ -306,10 +306,20 @@ def _outermost(topology: Topology, product: Node) -> tuple[Output, Affine | None
         return Output(node.name, 0), part
     if activations:
         part = part._replace(activation="?" + " and ".join(n.op for n in activations.values()))
+    elif probabilities is not None and _is_served(topology.walker, probabilities):
+        part = part._replace(activation="softmax")
+        topology.landmarks.where[part] = Fact(None, "read", f"{source(probabilities)}, which the signature gives")
+        return Output(probabilities.name, 0), part
     elif probabilities is not None:
         text = f"{source(probabilities)}: probabilities are the softmax of the logits; outputs are logits"
         topology.landmarks.where[part] = Fact(None, "read", text)
     return end, part
+
+
+def _is_served(walker: Walker, node: Node) -> bool:
+    """Whether a function of TensorFlow 2 gives what a Softmax gives; a graph of TensorFlow 1 is run for its logits."""
+    outputs = {walker.plain(output) for output in walker.graph.outputs}
+    return node.op == "Softmax" and walker.graph.tensorflow_version.startswith("2") and Output(node.name, 0) in outputs
 
 
 def _affine(topology: Topology, output: Output) -> Affine | None:

@@ -41,7 +41,7 @@ from fastlstm.state import State
 from fastlstm.stream import Stream
 from fastlstm.verification import Verification, verify
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 __all__ = [
     "GRU",

@@ -98,16 +98,19 @@ def tables():
 ORDER = tuple(dict.fromkeys([*FORMATS.values(), ".weights.h5"]))
 
 
+PLACE = re.compile(f"(?<={re.escape(BEGIN)}\n).*?(?={re.escape(END)})", re.DOTALL)
+
+
 def quoted(readme):
     """The tables as the README has them."""
-    return re.search(f"{re.escape(BEGIN)}\n(.*){re.escape(END)}", readme, re.DOTALL)[1]
+    return PLACE.search(readme)[0]
 
 
 if __name__ == "__main__":
     if "--tests" in sys.argv:
         print(*sorted(" | ".join(entry) for entry in entries()), sep="\n")
     elif "--write" in sys.argv:
-        text = README.read_text(encoding="utf-8")
-        README.write_text(text.replace(quoted(text), "\n".join(tables()) + "\n"), encoding="utf-8")
+        made = "\n".join(tables()) + "\n"
+        README.write_text(PLACE.sub(lambda _: made, README.read_text(encoding="utf-8")), encoding="utf-8")
     else:
         print(*tables(), sep="\n")

@@ -3,6 +3,7 @@
 import re
 from pathlib import Path
 
+from tests import support_table
 from tests.tolerances import TOLERANCES
 
 README = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
@@ -28,3 +29,7 @@ def test_tolerances():
     for line, name in quotes.items():
         (quoted,) = re.findall(rf"^\| {line}.*\| (\S+) \|$", README, re.MULTILINE)
         assert float(quoted) == TOLERANCES[name]
+
+
+def test_what_is_supported_is_what_is_tested():
+    assert support_table.quoted(README).splitlines() == list(support_table.tables())

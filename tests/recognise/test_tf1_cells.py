@@ -246,3 +246,13 @@ def test_a_gru_beside_an_lstm_of_one_stack():
     variables |= {"rnn/multi_rnn_cell/cell_1/lstm_cell/kernel": (5 + 4, 16)}
     variables |= {"rnn/multi_rnn_cell/cell_1/lstm_cell/bias": (16,)}
     assert [type(layer) for layer in recognise(artefact(variables)).layers] == [GRU, LSTM]
+
+
+def test_a_grus_gradient_is_no_use_of_it():
+    """The gradient of a Split is a Concat of two, multiplied with the turned kernel: no forward use."""
+    build = Builder()
+    out = build.gru("gru_cell", build.placeholder(), build.add("Fill", "zeros"), (3, 5), candidate=True)
+    both = build.add("ConcatV2", "gradients/concat", out, out, build.const(1))
+    build.add("MatMul", "gradients/MatMul_grad", both, "gru_cell/gates/kernel/read", transpose_b=True)
+    (gru,) = recognise(build.artefact()).layers
+    assert (gru.input_size, gru.hidden_size) == (3, 5)

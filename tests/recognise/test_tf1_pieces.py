@@ -8,6 +8,7 @@ from tf1_graphs import Builder, artefact, recognise
 
 from fastlstm.errors import RecognitionError
 from fastlstm.layers import LSTM
+from fastlstm.recognise.tensorflow1.frozen import weights_among
 from fastlstm.recognise.tensorflow1.row_shards import with_rows_joined
 
 SHARDS = {"rnn/LSTMCell/W_0": (5, 16), "rnn/LSTMCell/W_1": (4, 16), "rnn/LSTMCell/W_2": (4, 16)}
@@ -82,6 +83,14 @@ def test_constants_that_are_no_weights():
     recognised = recognise(frozen(net, {"zeros": zeros.shape}))
     assert [type(layer) for layer in recognised.layers] == [LSTM]
     assert not recognised.notes
+
+
+def test_a_norms_beta_is_a_weight():
+    """beta - mean * scale, as tf.nn.batch_normalization writes a layer norm."""
+    net = Builder()
+    beta, mean = net.variable("norm/beta", 4), net.variable("norm/mean", 4)
+    net.add("Sub", "norm/sub", beta, mean)
+    assert weights_among(net.graph(), net.shapes) == {"norm/beta": (4,)}
 
 
 def test_a_frozen_graph_without_an_lstm():

@@ -146,6 +146,16 @@ def test_zeros_and_a_fed_state_are_not_worth_a_word(state):
     assert not recognise(unrolled(state=state).artefact()).notes
 
 
+def test_a_head_on_the_last_state_of_a_loop_that_begins_with_a_fed_state():
+    """The loop's Merge joins what is fed with h; a head on it reads h."""
+    build = Builder()
+    _, last = build.dynamic_rnn(CELL, build.placeholder(), (3, 5), state="Placeholder")
+    build.dense("logits", build.add("Exit", "exit_h", last), (5, 3))
+    recognised = recognise(build.artefact())
+    assert shapes_of(recognised) == [LSTM, Dense]
+    assert not recognised.notes
+
+
 # What is done to the ids
 
 

@@ -85,8 +85,8 @@ class Builder:
         shown = self.add(phi, f"{at}/Phi_1", new_c, **attrs)
         return self.add("Mul", f"{at}/Mul_2", shown, self.add(sigma, f"{at}/Sigmoid_2", gate["o"])), new_c
 
-    def gru(self, scope, x, h, sizes):
-        """GRUCell.call, without the candidate."""
+    def gru(self, scope, x, h, sizes, candidate=False):
+        """GRUCell.call: h', or without the candidate u * h."""
         d, units = sizes
         kernel = self.variable(f"{scope}/gates/kernel", d + units, 2 * units)
         bias = self.variable(f"{scope}/gates/bias", 2 * units)
@@ -94,7 +94,15 @@ class Builder:
         joined = self.add("ConcatV2", "gru/concat", x, h, self.const(1))
         added = self.add("BiasAdd", "gru/BiasAdd", self.add("MatMul", "gru/MatMul", joined, kernel), bias)
         split = self.add("Split", "gru/split", self.const(1), self.add("Sigmoid", "gru/Sigmoid", added))
-        return self.add("Mul", "gru/Mul", f"{split}:1", h)
+        kept = self.add("Mul", "gru/Mul", f"{split}:1", h)
+        if not candidate:
+            return kept
+        kernel, bias = f"{scope}/candidate/kernel/read", self.variable(f"{scope}/candidate/bias", units)
+        joined = self.add("ConcatV2", "gru/concat_1", x, self.add("Mul", "gru/Mul_r", split, h), self.const(1))
+        added = self.add("BiasAdd", "gru/BiasAdd_1", self.add("MatMul", "gru/MatMul_1", joined, kernel), bias)
+        rest = self.add("Sub", "gru/sub", self.const(np.float32(1)), f"{split}:1")
+        written = self.add("Mul", "gru/Mul_2", rest, self.add("Tanh", "gru/Tanh", added))
+        return self.add("AddV2", "gru/add", kept, written)
 
     def dynamic_rnn(self, scope, x, sizes, *, name="", spoil=None, state="Fill", **options):
         """One cell in a while loop: (outputs, final h).  spoil: (h, c) -> (h, c) handed to the next step."""

@@ -74,7 +74,7 @@ class Beginnings:
         """What the state begins with, where that is neither fed nor zero; variables are told elsewhere."""
         starts: list[Output] = []
         for before in (use.h_before, use.c_before):
-            carried = self.topology.loop_variable(before)
+            carried = self.walker.loop_variable(before)
             if carried is not None:
                 merge = self.walker.node(carried[1])
                 starts += [i for i in merge.inputs if self.walker.node(i).op != "NextIteration"]

@@ -11,7 +11,7 @@ from fastlstm.recognise.tensorflow1.graph_ops import ADDS
 
 #: rank -> operations that read a weight of that rank, and at which inputs
 _READERS: dict[int, dict[str, tuple[int, ...]]] = {
-    1: dict.fromkeys((*ADDS, "Mul"), (0, 1)),
+    1: dict.fromkeys((*ADDS, "Mul"), (0, 1)) | {"Sub": (0,)},  # beta - mean * scale of a norm
     2: {"MatMul": (0, 1), "Gather": (0,), "GatherV2": (0,), "ResourceGather": (0,)},
 }
 
@@ -23,7 +23,7 @@ def weights_among(graph: Graph, shapes: Mapping[str, tuple[int, ...]]) -> dict[s
     for name, shape in shapes.items():
         readers = _READERS.get(len(shape), {})
         for use in walker.uses_of_variable(name):
-            if use.node.op in BLOCK_OPS or use.input in readers.get(use.node.op, ()):
+            if use.node.op in BLOCK_OPS or use.node.op == "GRUBlockCell" or use.input in readers.get(use.node.op, ()):
                 found[name] = shape
                 break
     return found

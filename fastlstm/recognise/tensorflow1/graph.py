@@ -263,6 +263,22 @@ class Walker:
                 wide.append(bool(node.attrs.get("end_mask", 0) >> k & 1) or value - begin != 1)
         return Piece(piece.source, (piece.at[wide.index(False)],)) if wide.count(False) == 1 else None
 
+    def loop_variable(self, output: Output) -> tuple[Output, Output] | None:
+        """For a value that a loop hands from step to step: what the step before computed, and the loop's Merge."""
+        for _ in range(32):
+            node = self.node(output)
+            if node.op in ("Exit", "RefExit"):
+                return None  # what another loop has ended with
+            if node.op == "Merge":
+                for source in node.inputs:
+                    if self.node(source).op == "NextIteration":
+                        return self.node(source).inputs[0], Output(node.name, 0)
+            carried = self.carried(node, output.index)
+            if not carried:
+                return None
+            output = carried[0]
+        return None
+
     def carries(self, use: Use) -> bool:
         """Whether `use.node` gives on what it reads there."""
         return use.node.inputs[use.input] in (self.carried(use.node, use.input) or ())

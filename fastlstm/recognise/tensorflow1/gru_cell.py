@@ -68,7 +68,7 @@ def uses_of_gru(cell: CellVariables, walker: Walker) -> list[CellUse]:
     for use in walker.uses_of_variable(cell.kernel):
         if use.node.op == "GRUBlockCell" and use.input == 2:
             found.append(_fused(cell, use.node, walker))
-        elif use.node.op == "MatMul" and use.input == 1:
+        elif use.node.op == "MatMul" and use.input == 1 and not use.node.attrs.get("transpose_b"):  # a gradient is
             reading = _Reading(cell, walker)
             joined = reading.joined(use.node)
             if joined is not None:

@@ -41,6 +41,8 @@ class Landmarks:
         self.where: dict[Part, Fact] = {}
         self._ids: dict[Part, dict[Output, None]] = {}
         self._outputs = {u.c: (u, "c") for u in uses} | {u.h: (u, "h") for u in uses}  # a GRU's are one
+        states = [self.walker.loop_variable(before) for u in uses for before in (u.h_before, u.c_before)]
+        self._onward = {merge: after for after, merge in filter(None, states)}
         self._busy: set[Output] = set()  # landmarks that are being looked at, each to tell the one before
         self._cuts = 0  # how often a walk ended because it came back to one of these
         self._marks: dict[Output, list[Mark]] = {}
@@ -84,6 +86,8 @@ class Landmarks:
                 continue
             elif (landmarks := self._landmarks(output, node, side_by_side)) is not None:
                 found.update(dict.fromkeys(landmarks))
+            elif output in self._onward and around is None and not side_by_side:
+                pending.append(self._onward[output])  # a loop's state is what its steps make of it
             elif (carried := self.walker.carried(node, output.index)) is not None:
                 pending.extend(reversed(carried))
             else:

@@ -203,7 +203,7 @@ class Topology:
         """
         roles: dict[str, dict[CellUse, set[str]]] = {}
         for role, before in (("h", use.h_before), ("c", use.c_before)):
-            carried = self.loop_variable(before)
+            carried = self.walker.loop_variable(before)
             onward, around = carried or (before, None)
             marks = self.landmarks.walk_back(onward, around, side_by_side=True)
             if carried is None:
@@ -368,22 +368,6 @@ class Topology:
     def _after_cell(self, output: Output) -> bool:
         before = self.walker.everything_before([output])
         return any(use.h.node in before for use in self.uses)
-
-    def loop_variable(self, output: Output) -> tuple[Output, Output] | None:
-        """For a value that a loop hands from step to step: what the step before computed, and the loop's Merge."""
-        for _ in range(32):
-            node = self.walker.node(output)
-            if node.op in ("Exit", "RefExit"):
-                return None  # what another loop has ended with
-            if node.op == "Merge":
-                for source in node.inputs:
-                    if self.walker.node(source).op == "NextIteration":
-                        return self.walker.node(source).inputs[0], Output(node.name, 0)
-            carried = self.walker.carried(node, output.index)
-            if not carried:
-                return None
-            output = carried[0]
-        return None
 
 
 def _uses_among(marks: Sequence[Mark], use: CellUse) -> dict[CellUse, set[str]]:

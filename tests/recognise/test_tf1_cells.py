@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from tf1_graphs import artefact, found, recognise
+from tf1_graphs import Builder, artefact, found, recognise
 
 import fastlstm
 from fastlstm.errors import ArgumentError, RecognitionError

@@ -93,6 +93,13 @@ def test_a_norms_beta_is_a_weight():
     assert weights_among(net.graph(), net.shapes) == {"norm/beta": (4,)}
 
 
+def test_a_fused_grus_variables_are_weights():
+    net = Builder()
+    variables = [net.variable(name, *shape) for name, shape in zip("abcd", ((9, 8), (9, 4), (8,), (4,)), strict=True)]
+    net.add("GRUBlockCell", "cell", net.placeholder(), net.placeholder("h"), *variables)
+    assert weights_among(net.graph(), net.shapes) == net.shapes
+
+
 def test_a_frozen_graph_without_an_lstm():
     net = Builder()
     net.dense("dense", net.add("Placeholder", "x"), (3, 4))

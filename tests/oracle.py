@@ -22,11 +22,22 @@ FUNCTIONS = {
     "selu": lambda v: 1.0507009873554805 * (v if v > 0 else 1.6732632423543772 * math.expm1(v)),
     "softplus": lambda v: max(v, 0.0) + math.log1p(math.exp(-abs(v))),
     "softsign": lambda v: v / (1 + abs(v)),
-    "silu": lambda v: v / (1 + math.exp(-v)),
+    "silu": lambda v: v / (1 + math.exp(-v)) if v > -700 else 0.0,
     "exponential": math.exp,
     "hard_sigmoid": lambda v: min(max(0.2 * v + 0.5, 0.0), 1.0),
     "hard_sigmoid_keras3": lambda v: min(max(v + 3, 0.0), 6.0) / 6,
     "leaky_relu": lambda v: v if v > 0 else 0.2 * v,
+    "gelu": lambda v: v * math.erfc(-v / math.sqrt(2)) / 2,
+    "mish": lambda v: v * math.tanh(FUNCTIONS["softplus"](v)),
+    "hard_shrink": lambda v: v if abs(v) > 0.5 else 0.0,
+    "hard_silu": lambda v: v * min(max(v + 3, 0.0), 6.0) / 6,
+    "hard_tanh": lambda v: min(max(v, -1.0), 1.0),
+    "log_sigmoid": lambda v: -FUNCTIONS["softplus"](-v),
+    "soft_shrink": lambda v: math.copysign(max(abs(v) - 0.5, 0.0), v),
+    "sparse_plus": lambda v: 0.0 if v <= -1 else v if v >= 1 else (v + 1) ** 2 / 4,
+    "sparse_sigmoid": lambda v: min(max((v + 1) / 2, 0.0), 1.0),
+    "squareplus": lambda v: (v + math.hypot(v, 2)) / 2 if v > 0 else 2 / (math.hypot(v, 2) - v),
+    "tanh_shrink": lambda v: v - math.tanh(v),
 }
 
 
@@ -35,6 +46,8 @@ def apply(name, v):
     if name == "softmax":
         e = [math.exp(a - max(v)) for a in v]
         return np.array(e) / math.fsum(e)
+    if name == "log_softmax":
+        return np.array([a - max(v) - math.log(math.fsum(math.exp(b - max(v)) for b in v)) for a in v])
     return np.array([FUNCTIONS[name](float(a)) for a in v])
 
 

@@ -163,7 +163,7 @@ REFUSED = {
         "recurrent_bias is given and reset_after is False",
     ),
     "gru gates": (lambda: gru(gate_order="zzh"), ArgumentError, "not an order of the three gates z"),
-    "gru activation": (lambda: gru(activation="softmax"), ArgumentError, "'softmax' is not one"),
+    "gru activation": (lambda: gru(activation="maxout"), ArgumentError, "'maxout' is not one"),
     "coupled order": (
         lambda: coupled_gates(draw(3, 12), draw(4, 12), gate_order="ifo"),
         ArgumentError,

@@ -50,15 +50,59 @@ def test_every_option_agrees_with_the_oracle(device, dtype):
 @pytest.mark.parametrize("name", [a.label for a in Activation])
 def test_every_activation_agrees_with_the_oracle(name, dtype, device):
     rng = np.random.default_rng(2)
-    description = [models.lstm(rng, 3, 5, scale=0.3), models.dense(rng, 5, 7, name, scale=1.5)]
-    if name != "softmax":
-        description.insert(1, models.lstm(rng, 5, 5, activation=name, recurrent_activation="sigmoid", scale=0.1))
-        description.insert(2, models.lstm(rng, 5, 5, activation="tanh", recurrent_activation=name, scale=0.1))
+    description = [
+        models.lstm(rng, 3, 5, scale=0.3),
+        models.lstm(rng, 5, 5, activation=name, recurrent_activation="sigmoid", scale=0.1),
+        models.lstm(rng, 5, 5, activation="tanh", recurrent_activation=name, scale=0.1),
+        models.gru(rng, 5, 5, activation=name, recurrent_activation="sigmoid", scale=0.1),
+        models.gru(rng, 5, 5, activation="tanh", recurrent_activation=name, reset_after=True, scale=0.1),
+        models.dense(rng, 5, 7, name, scale=1.5),
+    ]
     description = models.rounded(description, dtype)
     model = fastlstm.Model(models.layers_of(description, dtype), device=device)
-    xs = rng.normal(size=(6, 3)).astype(dtype)
+    xs = rng.normal(size=(4, 3)).astype(dtype)
     expected, _ = oracle.run(description, xs, oracle.zero_states(description))
     np.testing.assert_allclose(model.run(xs)[0], expected, rtol=TOLERANCES[dtype], atol=TOLERANCES[dtype])
+
+
+def extremes(dtype):
+    """Every power of two of the type, 3000 numbers between, and their negatives."""
+    powers = np.ldexp(np.ones(1, dtype), np.arange(-126 if dtype == "float32" else -1022, 128))
+    between = np.concatenate([np.linspace(0, 20, 2001), np.geomspace(20, 800, 999)]).astype(dtype)
+    return np.concatenate([powers, -powers, between, -between])
+
+
+@pytest.mark.parametrize("device", DEVICES)
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("name", [name for name in oracle.FUNCTIONS if name])
+def test_activations_over_the_whole_range(name, dtype, device):
+    """Against the oracle's float64, which is right to 1e-13 of what it takes; never NaN."""
+    x = extremes(dtype)
+    if name == "exponential":
+        x = x[x < (88 if dtype == "float32" else 709)]
+    zero = np.zeros((1, 4), dtype)
+    layers = [fastlstm.LSTM(zero, zero), fastlstm.Dense(np.zeros((1, x.size), dtype), x, name)]
+    y = fastlstm.Model(layers, device=device).step(zero[0, :1])[0]
+    assert np.isfinite(y).all()
+    expected = oracle.apply(name, x)
+    limit = TOLERANCES[dtype] * np.maximum(1, np.abs(expected))
+    assert (np.abs(y - expected) <= limit).all(), x[np.argmax(np.abs(y - expected) / limit)]
+
+
+@pytest.mark.parametrize("device", DEVICES)
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("name", ["softmax", "log_softmax"])
+def test_activations_across_a_layer(name, dtype, device):
+    """Large and equal elements too; one element alone."""
+    rng = np.random.default_rng(9)
+    cases = [rng.normal(0, scale, size) for scale in (0.01, 1, 30) for size in (1, 2, 9, 200)]
+    cases += [np.full(7, 0.3), np.repeat([0.1, 0.2, 0.3], 5), np.array([1e30, -1e30, 1e30]), np.linspace(0, 2, 30)]
+    zero = np.zeros((1, 4), dtype)
+    for x in cases:
+        x = x.astype(dtype)
+        layers = [fastlstm.LSTM(zero, zero), fastlstm.Dense(np.zeros((1, x.size), dtype), x, name)]
+        y = fastlstm.Model(layers, device=device).step(zero[0, :1])[0]
+        np.testing.assert_allclose(y, oracle.apply(name, x), rtol=TOLERANCES[dtype], atol=TOLERANCES[dtype])
 
 
 @pytest.mark.parametrize("device", DEVICES)

@@ -67,7 +67,8 @@ def _optioned_cell(op, weights, z, c, m):
     if peepholes != p.NONE:  # i and f look at the old cell state
         add_scaled(z_i, part(weights, peepholes, hidden), c)
         add_scaled(z_f, part(weights, peepholes + hidden, hidden), c)
-    activate(op[p.RECURRENT_ACTIVATION], part(z, 0, 2 * hidden))
+    activate(op[p.RECURRENT_ACTIVATION], z_i)
+    activate(op[p.RECURRENT_ACTIVATION], z_f)
     activate(op[p.ACTIVATION], z_g)
     for j in range(hidden):
         c[j] = z_f[j] * c[j] + z_i[j] * z_g[j]
@@ -106,7 +107,8 @@ def gru(op, weights, row, token):
     g, z, r, a = _gates(u, hidden)
     after = op[p.CANDIDATE] == p.NONE  # r multiplies h's product, not h itself
     add_product(part(u, hidden, (3 if after else 2) * hidden), h, weights, op[p.RECURRENT])
-    activate(op[p.RECURRENT_ACTIVATION], part(u, hidden, 2 * hidden))
+    activate(op[p.RECURRENT_ACTIVATION], z)
+    activate(op[p.RECURRENT_ACTIVATION], r)
     if after:
         add_scaled(g, r, a)
     else:

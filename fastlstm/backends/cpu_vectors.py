@@ -9,16 +9,12 @@ from fastlstm.backends.jit import inner, scalar
 from fastlstm.backends.memory import part
 from fastlstm.layers import Activation
 
-LINEAR, TANH, SIGMOID, SOFTMAX = (
-    int(Activation.LINEAR),
-    int(Activation.TANH),
-    int(Activation.SIGMOID),
-    int(Activation.SOFTMAX),
-)
-RELU, RELU6, ELU, SELU = int(Activation.RELU), int(Activation.RELU6), int(Activation.ELU), int(Activation.SELU)
-SOFTPLUS, SOFTSIGN, SILU = int(Activation.SOFTPLUS), int(Activation.SOFTSIGN), int(Activation.SILU)
-EXPONENTIAL, LEAKY_RELU = int(Activation.EXPONENTIAL), int(Activation.LEAKY_RELU)
-HARD_SIGMOID, HARD_SIGMOID_KERAS3 = int(Activation.HARD_SIGMOID), int(Activation.HARD_SIGMOID_KERAS3)
+# The codes as plain integers, which Numba takes as constants; in the order of the codes.
+(
+    LINEAR, TANH, SIGMOID, RELU, RELU6, ELU, SELU, SOFTPLUS, SOFTSIGN, SILU, EXPONENTIAL, HARD_SIGMOID,
+    HARD_SIGMOID_KERAS3, LEAKY_RELU, SOFTMAX, GELU, MISH, HARD_SHRINK, HARD_SILU, HARD_TANH, LOG_SIGMOID, LOG_SOFTMAX,
+    SOFT_SHRINK, SPARSE_PLUS, SPARSE_SIGMOID, SQUAREPLUS, TANH_SHRINK,
+) = map(int, Activation)  # fmt: skip
 
 
 @inner
@@ -80,8 +76,8 @@ def activate(code, x):
     elif code == HARD_SIGMOID:
         for j in range(x.size):
             x[j] = s.hard_sigmoid(x[j])
-    elif code == SOFTMAX:
-        _softmax(x)
+    elif code in (SOFTMAX, LOG_SOFTMAX):
+        _softmax(code, x)
     elif code != LINEAR:
         for j in range(x.size):  # the rare ones share a loop that is not vectorised, and compile in a tenth of the time
             x[j] = _rare(code, x[j])
@@ -105,21 +101,48 @@ def _rare(code, x):
         return s.silu(x)
     if code == EXPONENTIAL:
         return s.exponential(x)
-    return s.leaky_relu(x)
+    if code == LEAKY_RELU:
+        return s.leaky_relu(x)
+    if code == GELU:
+        return s.gelu(x)
+    if code == MISH:
+        return s.mish(x)
+    if code == HARD_SHRINK:
+        return s.hard_shrink(x)
+    if code == HARD_SILU:
+        return s.hard_silu(x)
+    if code == HARD_TANH:
+        return s.hard_tanh(x)
+    if code == LOG_SIGMOID:
+        return s.log_sigmoid(x)
+    if code == SOFT_SHRINK:
+        return s.soft_shrink(x)
+    if code == SPARSE_PLUS:
+        return s.sparse_plus(x)
+    if code == SPARSE_SIGMOID:
+        return s.sparse_sigmoid(x)
+    if code == SQUAREPLUS:
+        return s.squareplus(x)
+    return s.tanh_shrink(x)
 
 
 @inner
-def _softmax(x):
-    """x (N,) = exp(x) / sum(exp(x)), shifted by the largest so that nothing overflows."""
+def _softmax(code, x):
+    """x (N,) = exp(x) / sum(exp(x)), or its logarithm, shifted by the largest so that nothing overflows."""
     largest = x[0]
     for j in range(x.size):
         largest = max(largest, x[j])
+    for j in range(x.size):
+        x[j] -= largest
     total = type(largest)(0)
     for j in range(x.size):
-        x[j] = math.exp(x[j] - largest)
-        total += x[j]
+        e = math.exp(x[j])
+        total += e
+        if code == SOFTMAX:
+            x[j] = e
+    shift = type(largest)(math.log(total))
     for j in range(x.size):
-        x[j] /= total
+        x[j] = x[j] / total if code == SOFTMAX else x[j] - shift
 
 
 @inner

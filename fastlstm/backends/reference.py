@@ -5,6 +5,7 @@ What the others are compared with when a model behaves oddly, and what runs wher
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 
 import numpy as np
@@ -16,6 +17,8 @@ from fastlstm.layers import GRU, LSTM, Activation, Dense, Embedding, Layer, Laye
 from fastlstm.layers.masking import StepMask
 
 Array = NDArray[np.floating]
+
+_erfc = np.vectorize(math.erfc, otypes=[np.float64])
 
 
 def _sigmoid(x: Array) -> Array:
@@ -29,6 +32,29 @@ def _elu(x: Array) -> Array:
 def _softmax(x: Array) -> Array:
     e = np.exp(x - x.max(axis=-1, keepdims=True))
     return e / e.sum(axis=-1, keepdims=True)
+
+
+def _log_softmax(x: Array) -> Array:
+    x = x - x.max(axis=-1, keepdims=True)
+    return x - np.log(np.exp(x).sum(axis=-1, keepdims=True))
+
+
+def _gelu(x: Array) -> Array:
+    return (x * _erfc(-x.astype(np.float64) / math.sqrt(2)) / 2).astype(x.dtype)
+
+
+def _mish(x: Array) -> Array:
+    e = np.exp(np.minimum(x, 20))
+    return x * (e * (e + 2) / (e * (e + 2) + 2))
+
+
+def _sparse_plus(x: Array) -> Array:
+    return np.where(x >= 1, x, np.square(np.clip(x, -1, 1) + 1) / 4)
+
+
+def _squareplus(x: Array) -> Array:
+    root = np.hypot(x, x.dtype.type(2))
+    return np.where(x < 0, 1 / (root / 2 - np.minimum(x, 0) / 2), x / 2 + root / 2)
 
 
 ACTIVATIONS: dict[Activation, Callable[[Array], Array]] = {
@@ -47,6 +73,18 @@ ACTIVATIONS: dict[Activation, Callable[[Array], Array]] = {
     Activation.HARD_SIGMOID_KERAS3: lambda x: np.clip(x + 3, 0, 6) / 6,
     Activation.LEAKY_RELU: lambda x: np.where(x > 0, x, x.dtype.type(0.2) * x),
     Activation.SOFTMAX: _softmax,
+    Activation.GELU: _gelu,
+    Activation.MISH: _mish,
+    Activation.HARD_SHRINK: lambda x: np.where(np.abs(x) <= 0.5, 0, x),
+    Activation.HARD_SILU: lambda x: x * (np.clip(x + 3, 0, 6) / 6),
+    Activation.HARD_TANH: lambda x: np.clip(x, -1, 1),
+    Activation.LOG_SIGMOID: lambda x: -np.logaddexp(-x, 0, dtype=x.dtype),
+    Activation.LOG_SOFTMAX: _log_softmax,
+    Activation.SOFT_SHRINK: lambda x: x - np.clip(x, -0.5, 0.5),
+    Activation.SPARSE_PLUS: _sparse_plus,
+    Activation.SPARSE_SIGMOID: lambda x: (np.clip(x, -1, 1) + 1) / 2,
+    Activation.SQUAREPLUS: _squareplus,
+    Activation.TANH_SHRINK: lambda x: x - np.tanh(x),
 }
 
 
@@ -95,11 +133,10 @@ def gru_step(layer: GRU, x: Array, h: Array) -> Array:
     of_x, recurrent = x @ layer.kernel + layer.bias, layer.recurrent_kernel
     if layer.recurrent_bias is not None:
         of_h = h @ recurrent + layer.recurrent_bias
-        gates = sigma((of_x + of_h)[:, : 2 * hidden])
-        z, r = np.split(gates, 2, axis=-1)
+        z, r = map(sigma, np.split((of_x + of_h)[:, : 2 * hidden], 2, axis=-1))
         g = phi(of_x[:, 2 * hidden :] + r * of_h[:, 2 * hidden :])
     else:
-        z, r = np.split(sigma(of_x[:, : 2 * hidden] + h @ recurrent[:, : 2 * hidden]), 2, axis=-1)
+        z, r = map(sigma, np.split(of_x[:, : 2 * hidden] + h @ recurrent[:, : 2 * hidden], 2, axis=-1))
         g = phi(of_x[:, 2 * hidden :] + (r * h) @ recurrent[:, 2 * hidden :])
     return z * h + (1 - z) * g
 

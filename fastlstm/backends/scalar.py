@@ -166,6 +166,70 @@ def leaky_relu(x):
 
 
 @scalar
+def gelu(x):
+    """x * (1 + erf(x / sqrt(2))) / 2; by erfc, whose small values are exact."""
+    return type(x)(0.5) * x * type(x)(math.erfc(-x * type(x)(0.7071067811865476)))
+
+
+@scalar
+def mish(x):
+    """x * tanh(log(1 + e)) with e = exp(x), which is x * n / (n + 2) with n = e (e + 2)."""
+    e = type(x)(math.exp(type(x)(20) if x > type(x)(20) else x))
+    n = e * (e + type(x)(2))
+    return x * (n / (n + type(x)(2)))
+
+
+@scalar
+def hard_shrink(x):
+    return type(x)(0) if abs(x) <= type(x)(0.5) else x
+
+
+@scalar
+def hard_silu(x):
+    return x * hard_sigmoid_keras3(x)
+
+
+@scalar
+def hard_tanh(x):
+    return clip(x, type(x)(1))
+
+
+@scalar
+def log_sigmoid(x):
+    return -softplus(-x)
+
+
+@scalar
+def soft_shrink(x):
+    return x - clip(x, type(x)(0.5))
+
+
+@scalar
+def sparse_plus(x):
+    y = type(x)(0.25) * (x + type(x)(1)) * (x + type(x)(1))
+    y = x if x >= type(x)(1) else y
+    return type(x)(0) if x <= type(x)(-1) else y
+
+
+@scalar
+def sparse_sigmoid(x):
+    return type(x)(0.5) * (clip(x, type(x)(1)) + type(x)(1))
+
+
+@scalar
+def squareplus(x):
+    """(x + sqrt(x^2 + 4)) / 2; below 0 as 2 / (sqrt(x^2 + 4) - x), where nothing cancels."""
+    root = type(x)(math.hypot(x, type(x)(2)))
+    y = type(x)(0.5) * x + type(x)(0.5) * root
+    return type(x)(2) / (root - x) if x < type(x)(0) else y
+
+
+@scalar
+def tanh_shrink(x):
+    return x - tanh(x)
+
+
+@scalar
 def cell(z_i, z_f, z_g, z_o, c):
     """One unit of an LSTM with tanh and sigmoid and no options -> (c', h')."""
     c = sigmoid(z_f) * c + sigmoid(z_i) * tanh(z_g)

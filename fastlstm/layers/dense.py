@@ -27,7 +27,7 @@ class Dense:
         self.kernel = weight(kernel, (None, None), name=f"{name}: kernel", layout="(D, V)")
         raw = np.zeros(self.output_size, self.kernel.dtype) if bias is None else bias
         self.bias = weight(raw, (self.output_size,), name=f"{name}: bias", layout="(V,)")
-        self.activation = activation_named(activation, where=f"{name}: activation", softmax=True)
+        self.activation = activation_named(activation, where=f"{name}: activation")
 
     @property
     def input_size(self) -> int:

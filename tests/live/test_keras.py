@@ -78,3 +78,55 @@ def test_float64(module, layers, request, tmp_path):
     model = fastlstm.load(tmp_path / "model.keras")
     assert model.dtype == np.float64
     assert difference(keras_model.predict(xs, verbose=0), model.run(xs)[0]) <= TOLERANCES["float64"]
+
+
+#: Keras' activations that are not run, and what the error says of them
+REFUSED = {
+    "glu": "it gives half as many elements as it takes",
+    "sparsemax": "Keras sums up what it should look up",
+    "threshold": "it needs two numbers, which a name does not hold",
+}
+NO_FUNCTIONS = {"serialize", "deserialize", "get", "keras_export", "Mish", "PReLU"}
+
+
+def activations(k):
+    """Every name by which this Keras knows an activation function."""
+    module = k.src.activations
+    found = set()
+    for name in {*getattr(module, "ALL_OBJECTS_DICT", ()), *vars(module), *vars(k.activations)} - NO_FUNCTIONS:
+        try:
+            if callable(k.activations.get(name)) and not name.startswith("_"):
+                found.add(name)
+        except (ValueError, TypeError):
+            continue
+    return found
+
+
+@pytest.mark.parametrize("module", ["tf_keras", "keras3"])
+def test_every_activation_that_keras_knows(module, request, tmp_path):
+    """An LSTM's and a GRU's own, their gates', and a Dense layer's: Keras' numbers, or a refusal with its reason."""
+    k = request.getfixturevalue(module)
+    names = activations(k)
+    assert {"gelu", "mish", "swish", "relu6", "log_softmax", "softmax", "hard_sigmoid", "exponential"} <= names
+    assert module == "tf_keras" or {*REFUSED, "hard_swish", "squareplus", "celu"} <= names
+    xs = np.random.default_rng(6).normal(size=(2, 3, INPUTS)).astype("float32")
+    lstm, gru = k.layers.LSTM, k.layers.GRU
+    for name in sorted(names - set(REFUSED)):
+        layers = [
+            kind(units, **{what: name}, return_sequences=True)
+            for units, what in ((4, "activation"), (5, "recurrent_activation"))
+            for kind in (lstm, gru)
+        ]
+        model = k.Sequential([k.Input((3, INPUTS)), *layers, k.layers.Dense(6, activation=name)])
+        rng = np.random.default_rng(7)
+        model.set_weights([rng.normal(0, 0.2, w.shape) for w in model.get_weights()])
+        expected = np.asarray(model(xs))
+        model.save(tmp_path / "model.h5")
+        ys = fastlstm.load(tmp_path / "model.h5", device="numpy").run(xs)[0]
+        limit = TOLERANCES["float32"]
+        np.testing.assert_allclose(ys, expected, rtol=limit, atol=limit, err_msg=name)
+    for name in names & set(REFUSED):
+        model = k.Sequential([k.Input((3, INPUTS)), lstm(4), k.layers.Dense(6, activation=name)])
+        model.save(tmp_path / "model.keras")
+        with pytest.raises(fastlstm.RecognitionError, match=f"{name!r} is not one .*{REFUSED[name]}"):
+            fastlstm.load(tmp_path / "model.keras")

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from keras_helpers import DENSE2, LSTM4, findings, oracle, recognised, small
+from keras_helpers import findings, oracle
 
 from fastlstm.errors import RecognitionError
 from fastlstm.formats import open_artefact
@@ -229,32 +229,3 @@ def test_a_subclassed_model_says_what_its_weights_look_like(keras, tmp_path):
     model.save_weights(tmp_path / "model.weights.h5")
     found = recognise(open_artefact(tmp_path / "model.weights.h5"), overrides={"recurrent_activation": "sigmoid"})
     np.testing.assert_allclose(oracle(found.layers, xs)[0], ys, atol=1e-5)
-
-
-def test_every_activation_by_name_is_run_or_refused(keras):
-    """What Keras has and fastlstm has not is refused by its name; nothing is taken for something else."""
-    written = "3.15.1" if keras.__name__ == "keras" else "2.15.0"
-    module = keras.activations
-    known = [name for name in vars(module) if callable(getattr(module, name)) and not name.startswith("_")]
-    outcomes = {"run": set(), "refused": set()}
-    for name in set(known) - {"serialize", "deserialize", "get", "layer_utils", "backend"}:
-        config = dict(LSTM4["config"], activation=name)
-        try:
-            found = recognised(small({"class_name": "LSTM", "config": config}, DENSE2, version=written))
-            assert found.layers[0].activation.label.removesuffix("_keras3") == {"swish": "silu"}.get(name, name)
-            outcomes["run"].add(name)
-        except RecognitionError as error:
-            assert f"activation {name!r} is not one that fastlstm can run" in str(error)
-            outcomes["refused"].add(name)
-    assert outcomes["run"] >= {
-        "elu",
-        "exponential",
-        "hard_sigmoid",
-        "linear",
-        "relu",
-        "selu",
-        "sigmoid",
-        "softplus",
-        "tanh",
-    }
-    assert outcomes["refused"] >= {"gelu", "mish"}

@@ -192,7 +192,7 @@ def _activation(part: Part, what: str, setting: Setting, book: Book, source: str
     value = book.note(part.name, what, *setting)
     where = f"{source}: {part.name!r}: {what}"
     try:
-        return activation_named(value, where=where, softmax=part.kind == "Dense").label
+        return activation_named(value, where=where).label
     except ArgumentError as error:
         if book.given(what):
             raise

@@ -125,7 +125,7 @@ class Reader:
             value, how, source = default, "assumed", f"Keras' default; {self.unsaid}"
         value = self.book.note(link.name, what, value, how, source)
         try:
-            return activation_named(value, where=where, softmax=link.kind == "Dense").label
+            return activation_named(value, where=where).label
         except ArgumentError as error:
             if self.book.given(what):
                 raise

@@ -5,7 +5,7 @@ import pytest
 from tf1_graphs import Builder, recognise
 
 from fastlstm.errors import RecognitionError
-from fastlstm.layers import LSTM, Dense, Embedding, OneHot
+from fastlstm.layers import LSTM, Bidirectional, Dense, Embedding, OneHot
 from fastlstm.recognise.tensorflow1.graph import Walker
 
 CELL = "rnn/basic_lstm_cell"
@@ -154,6 +154,42 @@ def test_a_head_on_the_last_state_of_a_loop_that_begins_with_a_fed_state():
     recognised = recognise(build.artefact())
     assert shapes_of(recognised) == [LSTM, Dense]
     assert not recognised.notes
+
+
+def test_a_residual_of_the_step_before_is_no_residual():
+    build = Builder()
+    x = build.placeholder()
+    out, _ = build.dynamic_rnn(CELL, x, (5, 5))
+    begin, end, strides = (build.const(at) for at in ([0, 0], [0, -1], [1, 1]))
+    before = build.add("StridedSlice", "before", x, begin, end, strides, begin_mask=3, end_mask=1)
+    first = build.add("Fill", "first", build.const([2, 1, 5]), build.const(np.float32(0)))
+    shifted = build.add("ConcatV2", "shifted", first, before, build.const(1))
+    build.dense("logits", build.add("AddV2", "sum", out, shifted), (5, 3))
+    with pytest.raises(RecognitionError, match="goes on in a way that fastlstm does not run"):
+        recognise(build.artefact())
+
+
+def test_static_bidirectional_rnn_with_lengths():
+    """ReverseSequence of the steps packed, and of the outputs packed, which are put together step by step."""
+    build = Builder()
+    steps = build.add("Unpack", "unstack", build.placeholder(), axis=1)
+
+    def turned(name, values):
+        whole = build.add("Pack", f"{name}/pack", *values, axis=0)
+        back = build.add("ReverseSequence", f"{name}/back", whole, build.placeholder(f"{name}/n"), seq_dim=0)
+        return [f"{build.add('Unpack', f'{name}/unpack', back, axis=0)}:{t}" for t in range(STEPS)]
+
+    def run(scope, values):
+        states = [(zeros(build, f"{scope}/zeros"),) * 2]
+        for t, value in enumerate(values):
+            states.append(build.cell(scope, value, *states[-1], (3, 5), at=f"{scope}/step_{t}"))
+        return [h for h, _ in states[1:]]
+
+    forward = [f"{steps}:{t}" for t in range(STEPS)]
+    pairs = zip(run("fw/cell", forward), turned("out", run("bw/cell", turned("in", forward))), strict=True)
+    joined = [build.add("ConcatV2", f"join_{t}", *pair, build.const(1)) for t, pair in enumerate(pairs)]
+    build.dense("logits", build.add("Pack", "stack", *joined, axis=1), (10, 3))
+    assert shapes_of(recognise(build.artefact())) == [Bidirectional, Dense]
 
 
 # What is done to the ids

@@ -205,7 +205,8 @@ class Landmarks:
         """A cell's output with its input added or mixed in, inside the loop or around it; two directions added."""
         one, other = sides = [(value, self.marks(value)) for value in node.inputs]
         for (value, marks), (rest, others) in ((one, other), (other, one)):
-            found = self._residual(marks, others) or highway(self, value, rest)
+            found = [] if self._is_filled_up(rest) else self._residual(marks, others)
+            found = found or highway(self, value, rest)
             if found:
                 for cell in found:
                     self._noted(Cell(cell.use.cell.scope, cell.residual, cell.highway), node)
@@ -217,6 +218,17 @@ class Landmarks:
         """input + output of a cell (rnn_cell_impl.ResidualWrapper)."""
         cells = _cells(marks)
         return [cell._replace(residual=True) for cell in cells] if self.are_inputs(others, cells) else []
+
+    def _is_filled_up(self, output: Output) -> bool:
+        """Whether a value is made of steps of another and of zeros: it is shifted in time."""
+        for _ in range(_FAR):
+            carried = self.walker.carried(self.walker.node(output), output.index)
+            if self.walker.node(output).op in _CONCATS and carried:
+                return any(self.walker.node(part).op in FILLS for part in carried)
+            if carried is None or len(carried) != 1:
+                return False
+            (output,) = carried
+        return False
 
     def cells_of(self, output: Output) -> list[FromCell]:
         """The cells whose output `output` is, as they give it; empty where it is anything else too."""
@@ -234,7 +246,8 @@ class Landmarks:
             return None
         axis = self.walker.scalar(node.inputs[-1] if node.op == "ConcatV2" else node.inputs[0])
         pair = self._pair(parts, "concat")
-        rows = 2 if any(isinstance(m, FromTurned) for m in parts[-1][1]) else 1
+        whole = any(isinstance(m, FromTurned) for m in parts[-1][1]) and self.walker.step(parts[-1][0]) is None
+        rows = 2 if whole else 1
         return [pair] if pair and axis in (rows, -1) else [Unknown(node.name, node.op)]
 
     def _pair(self, parts: Sequence[tuple[Output, Sequence[Mark]]], mode: str) -> FromPair | None:

@@ -30,6 +30,7 @@ from fastlstm.recognise.tensorflow1.names import (
 )
 from fastlstm.recognise.tensorflow1.parts import Chain, Stack, cells_in
 from fastlstm.recognise.tensorflow1.row_shards import with_rows_joined
+from fastlstm.recognise.tensorflow1.saved_names import with_graph_names
 from fastlstm.recognise.tensorflow1.stack_graph import GraphStacks
 from fastlstm.recognise.tensorflow1.stack_names import stack_from_names
 from fastlstm.recognise.tensorflow1.strangers import stranger
@@ -46,9 +47,10 @@ def recognise_tensorflow1(artefact: Artefact, *, scope: str | None, book: Book) 
     ArgumentError for an override that does not fit.
     """
     try:
-        whole, told = with_buffers_unpacked(with_rows_joined(artefact), book)
+        named, renamed = with_graph_names(artefact)
+        whole, told = with_buffers_unpacked(with_rows_joined(named), book)
         found = _Recognition(whole, scope, book).run()
-        return replace(found, notes=[*found.notes, *told])
+        return replace(found, notes=[*found.notes, *renamed, *told])
     except RecursionError:
         raise RecognitionError(
             f"{artefact.path}: the graph has more layers upon each other than can be followed"
@@ -57,7 +59,7 @@ def recognise_tensorflow1(artefact: Artefact, *, scope: str | None, book: Book) 
 
 def uses_in_graph(artefact: Artefact, names: Container[str]) -> tuple[Walker, list[CellUse]]:
     """The graph of `artefact`, and every use of the cells of those names.  Raises RecognitionError."""
-    found = _Recognition(with_rows_joined(artefact), None, Book({}))
+    found = _Recognition(with_rows_joined(with_graph_names(artefact)[0]), None, Book({}))
     assert found.artefact.graph is not None
     cells = {name: cell for name, cell in found.every.cells.items() if name in names}
     stacks = GraphStacks(found.artefact.graph, found.shapes, Candidates(cells, {}))

@@ -244,3 +244,10 @@ def test_damaged_descriptions(tmp_path, damage, says):
     write_safetensors(path, arrays, {ARCHITECTURE: json.dumps(description)})
     with pytest.raises(fastlstm.FormatError, match=says):
         fastlstm.load(path)
+
+
+def test_peepholes_of_different_sizes_are_named():
+    with pytest.raises(fastlstm.WeightError, match="peephole o"):
+        fastlstm.LSTM(np.ones((2, 8)), np.ones((2, 8)), peepholes=[np.ones(2), np.ones(2), np.ones(3)])
+    with pytest.raises(fastlstm.WeightError, match="0 peepholes"):
+        fastlstm.LSTM(np.ones((2, 8)), np.ones((2, 8)), peepholes=1.0)

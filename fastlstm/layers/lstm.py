@@ -118,7 +118,10 @@ class LSTM:
             )
         self.peepholes: tuple[NDArray[np.floating], ...] | None = None
         if peepholes is not None:
-            count = len(peepholes) if np.ndim(peepholes) else 0
+            try:
+                count = len(peepholes)
+            except TypeError:  # a number, an array without axes
+                count = 0
             if count != 3:
                 raise WeightError(f"{name}: {count} peepholes; expected three, in the order i, f, o")
             self.peepholes = tuple(

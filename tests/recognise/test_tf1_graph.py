@@ -5,6 +5,7 @@ import pytest
 from tf1_graphs import Builder, artefact, found, recognise
 
 from fastlstm.errors import RecognitionError
+from fastlstm.formats.graph import Node, Output
 from fastlstm.layers import LSTM, Dense, Embedding, OneHot
 
 CELL = "rnn/basic_lstm_cell"
@@ -129,6 +130,17 @@ def test_swapped_states_are_refused():
     build = Builder()
     build.dynamic_rnn(CELL, build.placeholder(), (3, 5), spoil=lambda h, c: (c, h))
     with pytest.raises(RecognitionError, match="are not the h and c of one step"):
+        recognise(build.artefact())
+
+
+def test_one_gate_for_two_is_refused():
+    """The cell state is kept by the input gate, and nobody reads the forget gate."""
+    build = Builder()
+    build.dynamic_rnn(CELL, build.placeholder(), (3, 5))
+    (kept,) = (node for name, node in build.nodes.items() if name.endswith("/Mul"))
+    gate = next(name for name in build.nodes if name.endswith("/Sigmoid_1"))
+    build.nodes[kept.name] = Node(kept.name, "Mul", (kept.inputs[0], Output(gate, 0)), dict)
+    with pytest.raises(RecognitionError, match="both input and forget gate"):
         recognise(build.artefact())
 
 

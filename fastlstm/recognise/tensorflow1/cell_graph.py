@@ -86,7 +86,10 @@ class Matcher:
         (i, j), write = self._writing_pair(gates, split)
         f, c_before, total = self._forgetting([g for g in gates if g != j], write)
         c, cell_clip = self._clipped(self._stored(total))
-        (o,) = (g for g in gates if g not in (i, j, f))
+        left = [g for g in gates if g not in (i, j, f)]
+        if len(left) != 1:
+            raise self._fail(f"of the gates of {split.name!r} one is both input and forget gate, others are none")
+        (o,) = left
         m, activation = self._output(o, j, c)
         h, proj_clip = self._projected(m)
         facts = {

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from textwrap import wrap
 
-from fastlstm.formats.artefact import TensorSpec
+from fastlstm.formats.tensors import TensorSpec
 from fastlstm.layers import Layer
 from fastlstm.recognise.report import Report, table
 

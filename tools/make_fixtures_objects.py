@@ -5,6 +5,7 @@
     python tools/make_fixtures_objects.py tf_keras           # under TensorFlow 2.21, TF_USE_LEGACY_KERAS=1
     python tools/make_fixtures_objects.py keras3             # under TensorFlow 2.21
     python tools/make_fixtures_objects.py tf1.15             # under TensorFlow 1.15.5: SavedModels of TensorFlow 1
+    python tools/make_fixtures_objects.py keras3 gru_graph   # one case of an era
 
 All files of a folder hold the same weights, drawn as in make_fixtures_keras.py. Files that hold weights only are loaded
 with the overrides that expect.json has as `load`; the others agree with them.
@@ -112,6 +113,41 @@ def two_ways_exported(keras):
     return keras.Model(x, L.Dense(2)(L.Bidirectional(L.LSTM(4, return_sequences=True), merge_mode="sum")(x)))
 
 
+def gru_graph(keras):
+    """Both reset_after; what only a graph or a configuration tells."""
+    L = keras.layers
+    hard = dict(reset_after=False, recurrent_activation="hard_sigmoid", return_sequences=True)
+    soft = dict(reset_after=True, recurrent_activation="sigmoid", return_sequences=True)
+    return keras.Sequential([L.GRU(5, input_shape=(None, 3), **soft), L.GRU(4, **hard), L.Dense(2)])
+
+
+def gru_one_by_one(keras):
+    """implementation=1, no bias in one, activations of its own in the other."""
+    L = keras.layers
+    first = dict(implementation=1, use_bias=False, return_sequences=True, input_shape=(None, 3))
+    more = dict(implementation=1, activation="swish", recurrent_activation="hard_sigmoid", return_sequences=True)
+    return keras.Sequential([L.GRU(5, **first), L.GRU(4, reset_after=True, **more), L.Dense(2)])
+
+
+def gru_two_ways(keras):
+    L = keras.layers
+    x = keras.Input((None, 3))
+    return keras.Model(x, L.Dense(2)(L.Bidirectional(L.GRU(4, return_sequences=True))(x)))
+
+
+def backwards(keras):
+    """go_backwards, and silu, which a graph spells out."""
+    L = keras.layers
+    more = dict(go_backwards=True, activation="silu", return_sequences=True, input_shape=(None, 3))
+    return keras.Sequential([L.LSTM(5, **more), L.Dense(2)])
+
+
+def masked_graph(keras):
+    L = keras.layers
+    x = keras.Input((None, 3))
+    return keras.Model(x, L.Dense(2)(L.LSTM(4, return_sequences=True)(L.Masking()(x))))
+
+
 # How each file is written: name -> what to do with a model and a path.
 
 
@@ -138,6 +174,11 @@ def saved_model(keras, model, path):
 
 def saved_model_without_traces(keras, model, path):
     model.save(path, save_format="tf", save_traces=False)
+
+
+def saved_model_without_metadata(keras, model, path):
+    model.save(path, save_format="tf")
+    os.remove(os.path.join(path, "keras_metadata.pb"))
 
 
 def frozen(keras, model, path, lowered=True):
@@ -185,6 +226,7 @@ WRITERS = {
     "root": root_checkpoint,
     "saved_model": saved_model,
     "without_traces": saved_model_without_traces,
+    "without_metadata": saved_model_without_metadata,
     "exported": export,
     "frozen.pb": frozen,
     "frozen_functions.pb": frozen_with_functions,
@@ -265,8 +307,35 @@ CASES = {  # build, shape of the input, {era: (files, overrides)}
             "keras3": (["model.h5", "exported", "checkpoint-1"], {}),
         },
     ),
+    "gru_graph": (
+        gru_graph,
+        (1, T, 3),
+        {
+            "keras2": (["model.h5", "session"], {}),
+            "tf2.15": (["model.keras", "without_metadata", "frozen.pb", "frozen_functions.pb"], {}),
+            "keras3": (["model.keras", "exported"], {}),
+        },
+    ),
+    "gru_one_by_one": (gru_one_by_one, (1, T, 3), {"tf2.15": (["model.keras", "frozen_functions.pb"], {})}),
+    "gru_two_ways": (
+        gru_two_ways,
+        (1, T, 3),
+        {"tf2.15": (["frozen_functions.pb"], {}), "keras3": (["exported"], {})},  # see two_ways
+    ),
+    "backwards": (
+        backwards,
+        (1, T, 3),
+        {
+            "tf2.15": (["model.keras", "frozen_functions.pb"], {}),
+            "keras3": (["model.keras", "exported"], {}),
+        },
+    ),
+    "masked_graph": (masked_graph, (1, T, 3), {"keras3": (["model.keras", "exported"], {})}),
 }
-NOT_LOADED = {("keras3", "stacked"): ["checkpoint-1"]}  # Keras 3 leaves its weights out: for the error
+NOT_LOADED = {  # for the errors
+    ("keras3", "stacked"): ["checkpoint-1"],  # Keras 3 leaves its weights out
+    ("keras3", "masked_graph"): ["exported"],
+}
 SCALE = 0.4
 
 
@@ -293,6 +362,11 @@ def write(keras, version, era, name):
         "stacked": ["Keras RNN(LSTMCell)"],
         "two_ways": ["Keras Bidirectional"],
         "two_ways_exported": ["Keras Bidirectional"],
+        "gru_graph": ["Keras GRU", "Keras GRU (reset_after)"],
+        "gru_one_by_one": ["Keras GRU (reset_after)"],
+        "gru_two_ways": ["Keras Bidirectional", "Keras GRU (reset_after)"],
+        "backwards": ["Keras LSTM", "Keras go_backwards"],
+        "masked_graph": ["Keras LSTM", "Keras Masking"],
     }.get(name, LSTM)
     write_expect(folder, layers, "float32", version, models=models, load=load, cells=cells, keras=version)
     return folder, size_of(folder)
@@ -468,6 +542,13 @@ def modules():
 
 
 def main(eras):
+    wanted = [name for name in eras if name in CASES]
+    if wanted:
+        (era,) = set(eras) - set(wanted)
+        keras, version = load_keras(era)
+        for name in wanted:
+            print(*write(keras, version, era, name), flush=True)
+        return
     for era in eras:
         if era == "tf1.15":
             print(*tensorflow1())

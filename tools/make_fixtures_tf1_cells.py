@@ -28,6 +28,13 @@ Basic, Full, Gru, Multi, Tuple = (
     cells.LSTMStateTuple,
 )
 CASES = {}
+EVERY_FORMAT = {"layer_norm", "coupled_full", "gru_cell", "bidirectional_static"}  # one a kind of cell and of wrapper
+if VERSION >= (1, 15):
+    EVERY_FORMAT |= {"layer_norm_lstm", "layer_norm_off", "coupled", "coupled_layer_norm", "block_cell", "block_fused"}
+    EVERY_FORMAT |= {"gru_and_lstm", "gru_block", "cudnn_compatible", "projections", "projection_between", "dropout"}
+    EVERY_FORMAT |= {"embedding_wrapper", "highway", "highway_uncoupled", "device_residual", "state_not_tuple"}
+    EVERY_FORMAT |= {"bidirectional_concat", "bidirectional_apart"}
+SERVED = {"layer_norm", "gru_cell", "highway", "bidirectional_concat"} if VERSION >= (1, 15) else set()
 
 
 def concat(parts, axis):
@@ -554,11 +561,18 @@ def write(name):
             saver.save(sess, prefix, write_meta_graph=False)
             if made.meta:
                 write_meta(saver, prefix)
+        models = ["model.index"]
+        if name in EVERY_FORMAT:
+            models += write_v1(sess, prefix) + write_frozen(sess, made, folder)
+        if name in SERVED:
+            models.append(write_saved_model(sess, made, folder))
     write_golden(folder, golden)
     variables = made.variables or sorted(v.op.name for v in tf.trainable_variables())
     more = {"cells": made.cells, "variables": variables}
     if made.load:
         more["load"] = made.load
+    if len(models) > 1:
+        more["models"] = models
     if any("layer_norm" in word and word["layer_norm"] for word in made.layers):
         more["layer_norm"] = True
     write_expect(folder, made.layers, made.x[0].dtype.name.replace("int32", "float32"), tf.__version__, **dict(
@@ -569,11 +583,51 @@ def write(name):
 def write_meta(saver, prefix):
     """What `Saver.save` writes, without the shapes of every node and the loops' protocol, which nobody reads."""
     meta = saver.export_meta_graph()
-    meta.collection_def.pop("while_context", None)
-    for node in meta.graph_def.node:
-        node.attr.pop("_output_shapes", None)
+    slim(meta)
     with open(prefix + ".meta", "wb") as f:
         f.write(meta.SerializeToString())
+
+
+def slim(meta):
+    meta.collection_def.pop("while_context", None)
+    without_shapes(meta.graph_def)
+
+
+def without_shapes(graph):
+    for node in graph.node:
+        node.attr.pop("_output_shapes", None)
+
+
+def write_v1(sess, prefix):
+    saver = tf.train.Saver(write_version=tf.train.SaverDef.V1, sharded=True)
+    saver.save(sess, prefix, write_meta_graph=False, write_state=False)
+    return sorted(f for f in os.listdir(os.path.dirname(prefix)) if f.startswith("model-00000-of"))
+
+
+def write_frozen(sess, made, folder):
+    names = sorted({tensor.op.name for tensor in made.fetch.values()})
+    graph = tf.graph_util.convert_variables_to_constants(sess, sess.graph.as_graph_def(), names)
+    without_shapes(graph)
+    with open(os.path.join(folder, "frozen.pb"), "wb") as f:
+        f.write(graph.SerializeToString())
+    return ["frozen.pb"]
+
+
+def write_saved_model(sess, made, folder):
+    from tensorflow.core.protobuf import saved_model_pb2
+
+    whole = os.path.join(folder, "saved_model")
+    inputs = {"x": made.x[0]}
+    if made.lengths:
+        inputs["lengths"] = made.lengths[0]
+    tf.saved_model.simple_save(sess, whole, inputs, dict(made.fetch))
+    path = os.path.join(whole, "saved_model.pb")
+    with open(path, "rb") as f:
+        model = saved_model_pb2.SavedModel.FromString(f.read())
+    slim(model.meta_graphs[0])
+    with open(path, "wb") as f:
+        f.write(model.SerializeToString())
+    return "saved_model"
 
 
 def run(sess, made):

@@ -16,13 +16,13 @@ from numpy.typing import NDArray
 
 from fastlstm.errors import FormatError, MissingFileError
 from fastlstm.formats import proto
-from fastlstm.formats.artefact import Tensors, TensorSpec
 from fastlstm.formats.checksum import check_crc32c, extend_crc32c
 from fastlstm.formats.dtypes import DType, byte_count, decode, dtype_of, item_size, shape_of
 from fastlstm.formats.ordered_code import slice_key
 from fastlstm.formats.slices import Extents, assemble, boxes_of, extents_of, shape_in
 from fastlstm.formats.source import Source, is_file
 from fastlstm.formats.sstable import read_table
+from fastlstm.formats.tensors import Tensors, TensorSpec
 from fastlstm.formats.varint import read_varint
 
 VERSION = 1  # kTensorBundleVersion

@@ -17,10 +17,11 @@ from numpy.typing import NDArray
 
 from fastlstm.errors import FormatError
 from fastlstm.formats import proto
-from fastlstm.formats.artefact import Artefact, Tensors, TensorSpec
+from fastlstm.formats.artefact import Artefact
 from fastlstm.formats.dtypes import DTYPES, MAX_REPEATED, dtype_of, shape_of, tensor_from_proto
 from fastlstm.formats.graphdef import graph_of
 from fastlstm.formats.source import is_file, read_whole
+from fastlstm.formats.tensors import Tensors, TensorSpec
 
 LARGEST, LARGEST_TEXT, LARGEST_NODES = (1 << 31) - 1, 1 << 28, 1 << 23  # bytes: protobuf's limit; what text may have
 VARIABLES = frozenset({"Variable", "VariableV2", "VarHandleOp"})

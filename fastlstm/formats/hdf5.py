@@ -17,10 +17,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastlstm.errors import FastLSTMError, FormatError
-from fastlstm.formats.artefact import TensorSpec
 from fastlstm.formats.dtypes import DTYPES, byte_count, widen
 from fastlstm.formats.hdf5_text import Strings
 from fastlstm.formats.source import Source
+from fastlstm.formats.tensors import TensorSpec
 
 MAGIC = b"\x89HDF\r\n\x1a\n"
 EXPANSION = 2  # all datasets together may be that many times the file, if they are compressed,

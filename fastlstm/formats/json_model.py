@@ -13,8 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastlstm.errors import FormatError
-from fastlstm.formats.artefact import Artefact, Tensors, TensorSpec
+from fastlstm.formats.artefact import Artefact
 from fastlstm.formats.source import read_start, read_whole
+from fastlstm.formats.tensors import Tensors, TensorSpec
 
 LIMIT = 512 << 20
 MAX_DIGITS = 400  # of a number

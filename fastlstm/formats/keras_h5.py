@@ -9,11 +9,12 @@ from __future__ import annotations
 from pathlib import Path
 
 from fastlstm.errors import FormatError
-from fastlstm.formats.artefact import Artefact, KerasConfig, Tensors, TensorSpec
+from fastlstm.formats.artefact import Artefact, KerasConfig
 from fastlstm.formats.hdf5 import MAGIC, Hdf5
 from fastlstm.formats.json_text import parse_object
 from fastlstm.formats.keras_tree import read_tree
 from fastlstm.formats.source import read_start
+from fastlstm.formats.tensors import Tensors, TensorSpec
 
 WEIGHTS = "model_weights"  # the group of the weights in a file of a whole model
 TOP_LEVEL = "top_level_model_weights"  # variables of the model itself, outside its layers

@@ -9,12 +9,13 @@ from pathlib import Path
 from typing import Any
 
 from fastlstm.errors import FormatError, MissingFileError
-from fastlstm.formats.artefact import Artefact, KerasConfig, Tensors, TensorSpec
+from fastlstm.formats.artefact import Artefact, KerasConfig
 from fastlstm.formats.hdf5 import Hdf5
 from fastlstm.formats.json_text import parse_object
 from fastlstm.formats.keras_h5 import KERAS_3
 from fastlstm.formats.keras_tree import read_tree
 from fastlstm.formats.source import is_file, read_whole
+from fastlstm.formats.tensors import Tensors, TensorSpec
 
 ENDING = ".weights.json"
 MAP = "weight_map"

@@ -9,8 +9,8 @@ from collections.abc import Iterator
 from typing import Any
 
 from fastlstm.errors import FormatError
-from fastlstm.formats.artefact import Tensors, TensorSpec
 from fastlstm.formats.hdf5 import Hdf5
+from fastlstm.formats.tensors import Tensors, TensorSpec
 
 VARIABLES = "vars"
 

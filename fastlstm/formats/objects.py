@@ -9,13 +9,11 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from fastlstm.errors import FormatError
 from fastlstm.formats import proto
-
-if TYPE_CHECKING:
-    from fastlstm.formats.artefact import Tensors
+from fastlstm.formats.tensors import Tensors
 
 KEY = "_CHECKPOINTABLE_OBJECT_GRAPH"  # the scalar string tensor of a checkpoint that holds the graph
 VALUE = "VARIABLE_VALUE"  # the attribute that is a variable's tensor

@@ -13,10 +13,11 @@ from numpy.typing import NDArray
 
 from fastlstm.errors import FormatError
 from fastlstm.formats import proto
-from fastlstm.formats.artefact import Artefact, Tensors, TensorSpec
+from fastlstm.formats.artefact import Artefact
 from fastlstm.formats.dataflow import Dataflow, Operation, Value
 from fastlstm.formats.dtypes import DTYPES, DType, byte_count, decode, item_size, widen
 from fastlstm.formats.source import Source, read_start, read_whole
+from fastlstm.formats.tensors import Tensors, TensorSpec
 
 LIMIT = 2 << 30  # protocol buffers have no larger messages
 EXTERNAL = 1  # data_location

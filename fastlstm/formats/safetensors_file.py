@@ -17,12 +17,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastlstm.errors import FormatError, WriteError
-from fastlstm.formats.artefact import Artefact, Tensors, TensorSpec
+from fastlstm.formats.artefact import Artefact
 from fastlstm.formats.atomic import replacing
 from fastlstm.formats.checksum import extend_crc32c
 from fastlstm.formats.dtypes import DTYPES, DType, decode
 from fastlstm.formats.json_text import parse_object
 from fastlstm.formats.source import Source, read_start
+from fastlstm.formats.tensors import Tensors, TensorSpec
 
 ARCHITECTURE = "fastlstm"  # the metadata key under which `fastlstm.save` describes the layers
 CHECKSUMS = "fastlstm_crc32c"

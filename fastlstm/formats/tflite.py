@@ -13,11 +13,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastlstm.errors import FormatError
-from fastlstm.formats.artefact import Artefact, Tensors, TensorSpec
+from fastlstm.formats.artefact import Artefact
 from fastlstm.formats.dataflow import Dataflow, Operation, Value
 from fastlstm.formats.dtypes import DTYPES, DType, byte_count, decode
 from fastlstm.formats.flatbuffer import FlatBuffer, Table
 from fastlstm.formats.source import read_start, read_whole
+from fastlstm.formats.tensors import Tensors, TensorSpec
 
 IDENTIFIER = b"TFL3"
 VERSION = 3

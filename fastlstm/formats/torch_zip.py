@@ -11,9 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastlstm.errors import FormatError
-from fastlstm.formats.artefact import Artefact, Tensors, TensorSpec
+from fastlstm.formats.artefact import Artefact
 from fastlstm.formats.dtypes import DTYPES, byte_count, decode, item_size
 from fastlstm.formats.source import Source, read_start
+from fastlstm.formats.tensors import Tensors, TensorSpec
 from fastlstm.formats.torch_pickle import Opaque, TensorView, interpret
 
 MAGIC = b"PK\x03\x04"

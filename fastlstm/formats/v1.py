@@ -17,12 +17,12 @@ from numpy.typing import NDArray
 
 from fastlstm.errors import FormatError
 from fastlstm.formats import proto
-from fastlstm.formats.artefact import Tensors, TensorSpec
 from fastlstm.formats.dtypes import DType, byte_count, dtype_of, item_size, shape_of, values_of, widen
 from fastlstm.formats.ordered_code import slice_key
 from fastlstm.formats.slices import Extents, assemble, boxes_of, extents_of, shape_in
 from fastlstm.formats.source import Source
 from fastlstm.formats.sstable import ENTRY, Block, Table, memory_for
+from fastlstm.formats.tensors import Tensors, TensorSpec
 from fastlstm.formats.wire import DELIMITED, Field, fields, parts, read_varints
 
 VERSION = 1  # TF_CHECKPOINT_VERSION

@@ -10,7 +10,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from fastlstm.errors import ArgumentError
-from fastlstm.formats.artefact import Tensors
+from fastlstm.formats.tensors import Tensors
 
 if TYPE_CHECKING:
     from fastlstm.formats.artefact import Artefact

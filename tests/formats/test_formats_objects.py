@@ -8,8 +8,8 @@ import pytest
 
 from fastlstm.errors import FormatError
 from fastlstm.formats import open_artefact
-from fastlstm.formats.artefact import Tensors, TensorSpec
 from fastlstm.formats.objects import KEY, ObjectGraph, ObjectNode, object_graph_of, read_object_graph, with_keys
+from fastlstm.formats.tensors import Tensors, TensorSpec
 
 DATA = Path(__file__).parents[1] / "data"
 VALUE = "VARIABLE_VALUE"

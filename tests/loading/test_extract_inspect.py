@@ -151,7 +151,7 @@ def test_inspect_of_nan_weights(tmp_path):
 
 
 def test_many_tensors_are_cut_in_the_text(tmp_path):
-    from fastlstm.formats.artefact import TensorSpec
+    from fastlstm.formats.tensors import TensorSpec
     from fastlstm.inspection import Inspection
 
     specs = {f"variable_{k}": TensorSpec((3,), "float32") for k in range(100)}

@@ -11,7 +11,8 @@ from tf1_graphs import Builder, artefact, found, recognise
 import fastlstm
 from fastlstm.errors import ArgumentError, RecognitionError
 from fastlstm.formats import open_artefact
-from fastlstm.formats.artefact import Artefact, Tensors, TensorSpec
+from fastlstm.formats.artefact import Artefact
+from fastlstm.formats.tensors import Tensors, TensorSpec
 from fastlstm.layers import GRU, LSTM, Bidirectional, Dense, Embedding
 from tests.test_golden import without_padding
 from tests.tolerances import TOLERANCES, assert_close

@@ -6,8 +6,9 @@ from pathlib import Path
 
 import numpy as np
 
-from fastlstm.formats.artefact import Artefact, Tensors, TensorSpec
+from fastlstm.formats.artefact import Artefact
 from fastlstm.formats.graph import Graph, Node, Output
+from fastlstm.formats.tensors import Tensors, TensorSpec
 from fastlstm.recognise import Book
 from fastlstm.recognise.tensorflow1 import recognise_tensorflow1
 

@@ -4,7 +4,8 @@ from pathlib import Path
 
 import numpy as np
 
-from fastlstm.formats.artefact import Artefact, KerasConfig, Tensors, TensorSpec
+from fastlstm.formats.artefact import Artefact, KerasConfig
+from fastlstm.formats.tensors import Tensors, TensorSpec
 from fastlstm.layers import LSTM, Bidirectional, Dense, Embedding, Masking, OneHot, Reverse
 from fastlstm.recognise import recognise
 

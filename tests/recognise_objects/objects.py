@@ -7,8 +7,9 @@ from pathlib import Path
 
 import numpy as np
 
-from fastlstm.formats.artefact import Artefact, Tensors, TensorSpec
+from fastlstm.formats.artefact import Artefact
 from fastlstm.formats.objects import ObjectGraph, ObjectNode
+from fastlstm.formats.tensors import Tensors, TensorSpec
 from fastlstm.recognise import recognise
 
 VALUE, CONFIG = "VARIABLE_VALUE", "OBJECT_CONFIG_JSON"

@@ -7,7 +7,8 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from fastlstm.errors import FormatError, RecognitionError
-from fastlstm.formats.artefact import Artefact, KerasConfig, Tensors
+from fastlstm.formats.artefact import Artefact, KerasConfig
+from fastlstm.formats.tensors import Tensors
 from fastlstm.recognise.objects.tree import Group, Layer
 
 if TYPE_CHECKING:

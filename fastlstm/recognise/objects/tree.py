@@ -18,8 +18,8 @@ from typing import TYPE_CHECKING
 from fastlstm.errors import FormatError
 
 if TYPE_CHECKING:
-    from fastlstm.formats.artefact import TensorSpec
     from fastlstm.formats.objects import ObjectGraph, ObjectNode
+    from fastlstm.formats.tensors import TensorSpec
 
 VALUE = "VARIABLE_VALUE"
 _NUMBERED = re.compile(r"layer_with_weights-(\d+)")

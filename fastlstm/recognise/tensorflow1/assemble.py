@@ -7,7 +7,7 @@ from typing import Any
 
 from fastlstm.errors import ArgumentError, RecognitionError
 from fastlstm.formats.artefact import Artefact
-from fastlstm.layers import GRU, LSTM, Bidirectional, Dense, Embedding, Layer, OneHot
+from fastlstm.layers import GRU, LSTM, Bidirectional, Dense, Embedding, Layer, OneHot, Reverse
 from fastlstm.recognise.findings import Finding, Recognised
 from fastlstm.recognise.overrides import Book
 from fastlstm.recognise.tensorflow1.bidirectional import scope_of_both
@@ -15,7 +15,18 @@ from fastlstm.recognise.tensorflow1.cell_use import ACTIVATIONS
 from fastlstm.recognise.tensorflow1.choices import Shapes, choose
 from fastlstm.recognise.tensorflow1.kinds import KINDS
 from fastlstm.recognise.tensorflow1.names import CellVariables
-from fastlstm.recognise.tensorflow1.parts import Affine, Both, Cell, Chain, Fact, Hot, Lookup, Stack, cells_in
+from fastlstm.recognise.tensorflow1.parts import (
+    Affine,
+    Both,
+    Cell,
+    Chain,
+    Fact,
+    Hot,
+    Lookup,
+    Stack,
+    cells_in,
+    input_size,
+)
 
 _SHOWN = 12
 
@@ -28,7 +39,11 @@ def assemble(stack: Stack, artefact: Artefact, shapes: Shapes, book: Book, notes
     """
     choices = choose(stack, shapes, book, str(artefact.path))
     assembly = _Assembly(stack, artefact, book)
-    layers = [*assembly.layers((*choices.front, *choices.body), iter(choices.facts)), *assembly.head(choices.head)]
+    facts = iter(choices.facts)
+    front = [*assembly.layers(choices.front, facts)]
+    if stack.turned:
+        front.append(Reverse(input_size(choices.body[0], stack.cells, shapes)))
+    layers = [*front, *assembly.layers(choices.body, facts), *assembly.head(choices.head)]
     if book.given("proj_clip") and all(cell.scope in assembly.unprojected for cell in cells_in(choices.body)):
         raise ArgumentError("proj_clip was given, but no LSTM layer of the file has a projection to clip")
     left = sorted(set(shapes) - assembly.used)

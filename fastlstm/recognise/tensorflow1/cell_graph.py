@@ -21,7 +21,7 @@ from typing import NamedTuple
 
 from fastlstm.formats.graph import Node, Output
 from fastlstm.recognise.tensorflow1.block_cell import BLOCK_OPS, block_use
-from fastlstm.recognise.tensorflow1.cell_use import CellUse, NotThisCell, activation_fact
+from fastlstm.recognise.tensorflow1.cell_use import CellUse, NotThisCell, activation_fact, is_silu
 from fastlstm.recognise.tensorflow1.graph import Walker
 from fastlstm.recognise.tensorflow1.graph_ops import ADDS
 from fastlstm.recognise.tensorflow1.names import CellVariables
@@ -168,11 +168,11 @@ class Matcher:
         peephole: tuple[str, Output] | None = None
         while True:
             onward = self._forward_readers(out)
-            if all(node.op == "Mul" for node, _ in onward):
-                return Gate(part, bias, peephole, None, None, out)
-            product = next((node for node, _ in onward if self._is_silu(node, out)), None)
+            product = next((node for node, _ in onward if is_silu(self.walker, node, out)), None)
             if product is not None:
                 return Gate(part, bias, peephole, "Silu", product, Output(product.name, 0))
+            if all(node.op == "Mul" for node, _ in onward):
+                return Gate(part, bias, peephole, None, None, out)
             if len(onward) != 1:
                 names = ", ".join(f"{n.op} {n.name!r}" for n, _ in onward[:3])
                 raise self._fail(
@@ -203,14 +203,6 @@ class Matcher:
                     if not others and self.walker.plain(kept) == out:
                         return Output(node.name, 0)
         return out
-
-    def _is_silu(self, node: Node, of: Output) -> bool:
-        """Whether `node` is of * sigmoid(of) (tf.nn.swish)."""
-        for one, other in (node.inputs, node.inputs[::-1]) if node.op == "Mul" else ():
-            gate = self.walker.node(other)
-            if self.walker.plain(one) == of and gate.op == "Sigmoid" and self.walker.plain(gate.inputs[0]) == of:
-                return True
-        return False
 
     def _forward_readers(self, out: Output) -> list[tuple[Node, int]]:
         """Who computes on with `out`; where that is not clear, without what a gradients scope holds."""
@@ -286,7 +278,7 @@ class Matcher:
         for product, other in self._products(o.out):
             node = self.walker.node(other)
             op = None
-            if self._is_silu(node, c):
+            if is_silu(self.walker, node, c):
                 op = "Silu"
             elif other != c:
                 if len(node.inputs) != 1 or self.walker.plain(node.inputs[0]) != c:

@@ -8,7 +8,8 @@ import numpy as np
 
 from fastlstm.layers import GRU, LSTM, Highway, LayerNorm
 from fastlstm.layers.lstm import coupled_gates
-from fastlstm.recognise.tensorflow1.keras_cell import RECURRENT
+from fastlstm.recognise.tensorflow1.keras_gru_cell import RECURRENT_BIAS
+from fastlstm.recognise.tensorflow1.keras_names import RECURRENT
 from fastlstm.recognise.tensorflow1.names import CellVariables
 
 
@@ -91,6 +92,26 @@ def gru_layer(cell: CellVariables, read: Reading) -> GRU:
         bias,
         gate_order=read.note("gate_order"),
         reset_after=read.note("reset_after"),
+        activation=read.function("activation"),
+        recurrent_activation=read.function("recurrent_activation"),
+        residual=read.note("residual"),
+        highway=_highway(read),
+        name=cell.scope,
+    )
+
+
+def keras_gru_layer(cell: CellVariables, read: Reading) -> GRU:
+    """A GRU; its biases stand in two rows of one variable where the reset gate comes after the recurrent kernel."""
+    after = read.note("reset_after")
+    biases = [read.tensor(name) for name in (cell.bias, cell.more.get(RECURRENT_BIAS)) if name]
+    if len(biases) == 1 and biases[0].ndim == 2:
+        biases = list(biases[0])
+    return GRU(
+        read.tensor(cell.kernel),
+        read.tensor(cell.more[RECURRENT]),
+        *biases,
+        gate_order=read.note("gate_order"),
+        reset_after=after,
         activation=read.function("activation"),
         recurrent_activation=read.function("recurrent_activation"),
         residual=read.note("residual"),

@@ -54,6 +54,21 @@ class CellUse:
     facts: Mapping[str, Fact]
 
 
+def is_silu(walker: Walker, node: Node, of: Output) -> bool:
+    """Whether `node` is of * sigmoid(of), or of * sigmoid(1 * of) (tf.nn.swish, tf.nn.silu)."""
+    for one, other in (node.inputs, node.inputs[::-1]) if node.op == "Mul" else ():
+        gate = walker.node(walker.plain(other))
+        if walker.plain(one) != of or gate.op != "Sigmoid":
+            continue
+        inside = walker.plain(gate.inputs[0])
+        scaled = walker.node(inside)
+        if inside != of and scaled.op == "Mul" and 1 in map(walker.scalar, scaled.inputs):
+            inside = next((i for i in map(walker.plain, scaled.inputs) if i == of), inside)
+        if inside == of:
+            return True
+    return False
+
+
 def activation_fact(node: Node, walker: Walker, op: str | None = None) -> Fact:
     """The activation that `node` applies; its value is "?Op" where fastlstm does not have it.
 

@@ -35,9 +35,11 @@ def find_coupled(shapes: Mapping[str, tuple[int, ...]], taken: Set[str] = frozen
         norms = norms_below(scope, shapes, "jfoc")
         known = [(join(scope, leaf), shapes.get(join(scope, leaf), ())) for leaf in ("W_F_diag", "W_P_0")]
         told = named or norms or any(s[:1] == (hidden,) for _, s in known)
-        if shapes.get(bias) != shape[1:] or not told:
+        if shapes.get(bias, shape[1:] if norms else None) != shape[1:] or not told:
             continue
-        more = {**norms, "unused bias": bias} if norms else {}
+        more = dict(norms)
+        if norms and bias in shapes:
+            more["unused bias"] = bias  # which a frozen graph leaves out
         found = cell_below(
             scope,
             kernel,

@@ -17,8 +17,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastlstm.errors import ArgumentError, RecognitionError
-from fastlstm.formats.artefact import Artefact, Tensors, TensorSpec
+from fastlstm.formats.artefact import Artefact
 from fastlstm.formats.graph import Graph, Node
+from fastlstm.formats.tensors import Tensors, TensorSpec
 from fastlstm.recognise.overrides import Book
 from fastlstm.recognise.tensorflow1.graph import Walker
 

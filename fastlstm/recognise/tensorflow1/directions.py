@@ -3,23 +3,35 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 from fastlstm.formats.graph import Output
 from fastlstm.recognise.tensorflow1.bidirectional import is_time, joined
 from fastlstm.recognise.tensorflow1.cell_use import CellUse
+from fastlstm.recognise.tensorflow1.graph import Walker
 from fastlstm.recognise.tensorflow1.graph_ops import PAIRS, is_upkeep
-from fastlstm.recognise.tensorflow1.marks import FromCell, FromPair, FromTurned
+from fastlstm.recognise.tensorflow1.landmarks import Landmarks
+from fastlstm.recognise.tensorflow1.marks import FromCell, FromPair, FromTurned, Mark, Place
 from fastlstm.recognise.tensorflow1.parts import Chain, Turn
 
-if TYPE_CHECKING:
-    from fastlstm.recognise.tensorflow1.topology import Place, Topology
+
+class Wiring(Protocol):
+    """What is asked of a topology, whose methods of these names say what they give."""
+
+    walker: Walker
+    uses: list[CellUse]
+    landmarks: Landmarks
+
+    def chain_of(self, mark: Mark, reader: CellUse | None, size: int) -> Chain: ...
+    def is_feedback(self, mark: Mark, reader: CellUse) -> bool: ...
+    def state_sources(self, use: CellUse) -> frozenset[CellUse]: ...
+    def place(self, use: CellUse) -> Place: ...
 
 
 class Directions:
     """Of the cells in `topology`."""
 
-    def __init__(self, topology: Topology) -> None:
+    def __init__(self, topology: Wiring) -> None:
         self.topology = topology
         self._back: dict[str, bool] = {}
 
@@ -81,14 +93,14 @@ class Directions:
         return self._back[scope]
 
 
-def pairs_of(topology: Topology, layers: Iterable[Chain]) -> dict[Chain, list[Output]]:
+def pairs_of(topology: Wiring, directions: Directions, layers: Iterable[Chain]) -> dict[Chain, list[Output]]:
     """Every chain that ends in two directions put together, with where the graph does so."""
     found: dict[Chain, list[Output]] = {}
     if not any(isinstance(part, Turn) for chain in layers for part in chain):
         return found
     for node in topology.walker.graph.nodes.values():
         if node.op in PAIRS and not is_upkeep(node):
-            chain = topology.directions.pair_chain(Output(node.name, 0))
+            chain = directions.pair_chain(Output(node.name, 0))
             if chain:
                 found.setdefault(chain, []).append(Output(node.name, 0))
     return found

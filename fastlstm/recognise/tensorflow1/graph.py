@@ -128,7 +128,11 @@ class Walker:
 
     def uses_of_variable(self, name: str) -> list[Use]:
         """Who uses the variable's value, past everything that only reads, reshapes or transposes it."""
-        return self._onward(Output(name, 0), READS_AND_RESHAPES)
+        return self.uses_of_value(Output(name, 0))
+
+    def uses_of_value(self, output: Output) -> list[Use]:
+        """Who uses `output`, past the same."""
+        return self._onward(output, READS_AND_RESHAPES)
 
     def readers(self, output: Output) -> list[Use]:
         """Who reads `output`, past everything that gives on the same value."""

@@ -5,19 +5,29 @@ y = x * carry + h * (1 - carry), or h * transform;  carry = sigmoid(x carry_w + 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
+from typing import Protocol
 
 from fastlstm.formats.graph import Output
-from fastlstm.recognise.tensorflow1.marks import FromAffine, FromCell
+from fastlstm.recognise.tensorflow1.graph import Walker
+from fastlstm.recognise.tensorflow1.marks import FromAffine, FromCell, Mark
 
-if TYPE_CHECKING:
-    from fastlstm.recognise.tensorflow1.landmarks import Landmarks
+
+class Marked(Protocol):
+    """What is asked of landmarks, whose methods of these names say what they give."""
+
+    walker: Walker
+
+    def marks(self, start: Output) -> list[Mark]: ...
+    def cells_of(self, output: Output) -> list[FromCell]: ...
+    def are_inputs(self, marks: Sequence[Mark], cells: Sequence[FromCell]) -> bool: ...
+
 
 #: The variables beside the cell's own scope, in the order of `layers.Highway`'s arguments.
 LEAVES = ("carry_w", "carry_b", "transform_w", "transform_b")
 
 
-def highway(landmarks: Landmarks, one: Output, other: Output) -> list[FromCell]:
+def highway(landmarks: Marked, one: Output, other: Output) -> list[FromCell]:
     """The cells that are so mixed where a sum is `one` + `other`, x * carry + h * transform; else none."""
     walker = landmarks.walker
     carried, let_through = (walker.node(walker.plain(output)) for output in (one, other))
@@ -39,7 +49,7 @@ def highway(landmarks: Landmarks, one: Output, other: Output) -> list[FromCell]:
     return []
 
 
-def _gate(landmarks: Landmarks, output: Output, x: Output) -> tuple[str, str] | None:
+def _gate(landmarks: Marked, output: Output, x: Output) -> tuple[str, str] | None:
     """The kernel and bias of sigmoid(x kernel + bias); None where `output` is no such gate."""
     gates = set()
     for mark in landmarks.marks(output):

@@ -3,35 +3,28 @@
     MatMul(x, kernel) + MatMul(h, recurrent_kernel) + bias -> Split in 4
     or for each gate MatMul(x, Split(kernel)) + Split(bias) + MatMul(h, a slice of recurrent_kernel)
 
-and from there on as in `cell_graph`. A hard sigmoid is spelled out, clip(0.2 z + 0.5, 0, 1) before Keras 3 and
-relu6(z + 3) / 6 since: what is followed is a z + b, clipped.
+and from there on as in `cell_graph`.
 
-Sources: keras.layers.LSTMCell.call (implementation 1 and 2), keras.layers.lstm.standard_lstm, keras.activations.
+Sources: keras.layers.LSTMCell.call (implementation 1 and 2), keras.layers.lstm.standard_lstm.
 """
 
 from __future__ import annotations
 
-import math
-import re
 from collections.abc import Iterator, Mapping, Set
 from typing import NamedTuple
 
 from fastlstm.formats.graph import Graph, Node, Output
 from fastlstm.recognise.tensorflow1.cell_graph import Gate, Matcher
-from fastlstm.recognise.tensorflow1.cell_use import CellUse, NotThisCell
+from fastlstm.recognise.tensorflow1.cell_use import CellUse, NotThisCell, is_silu
 from fastlstm.recognise.tensorflow1.graph import Walker
 from fastlstm.recognise.tensorflow1.graph_ops import ADDS
+from fastlstm.recognise.tensorflow1.hard_sigmoid import NAMES as HARD_SIGMOIDS
+from fastlstm.recognise.tensorflow1.hard_sigmoid import hard_sigmoid_after
+from fastlstm.recognise.tensorflow1.keras_names import LSTM_KIND, RECURRENT, find_pairs, scope_of_reads
 from fastlstm.recognise.tensorflow1.names import Candidates, CellVariables
 from fastlstm.recognise.tensorflow1.parts import Fact
 
-KIND, RECURRENT = "Keras", "recurrent_kernel"
-
-#: (a, b, low, high) of clip(a z + b, low, high) -> the activation
-_HARD_SIGMOIDS = {(0.2, 0.5, 0.0, 1.0): "hard_sigmoid", (1 / 6, 0.5, 0.0, 1.0): "hard_sigmoid_keras3"}
-_ALIKE = 1e-6  # of constants that were rounded to float32
-_FAR = 8  # operations that a hard sigmoid is spelled out in, and more
-_READ = re.compile(r"(/(resource|while|split|(ReadVariableOp|Read|Cast|MatMul)(_\d+)?))+$")  # after what a read is for
-_KERNEL = re.compile(r"(.*?)/?kernel(_\d+)?")
+KIND = LSTM_KIND
 
 
 class Product(NamedTuple):
@@ -45,28 +38,7 @@ class Product(NamedTuple):
 
 def find_keras(shapes: Mapping[str, tuple[int, ...]], taken: Set[str] = frozenset()) -> Candidates:
     """Every kernel (D, 4H) with a recurrent_kernel (H, 4H) beside it, and a bias (4H,) if it has one."""
-    cells: dict[str, CellVariables] = {}
-    rejected: dict[str, str] = {}
-    for kernel, shape in shapes.items():
-        match = _KERNEL.fullmatch(kernel)
-        if not match or kernel in taken or kernel.endswith(RECURRENT):
-            continue
-        number = match[2] or ""
-        recurrent, bias = (f"{match[1]}/{leaf}{number}".lstrip("/") for leaf in (RECURRENT, "bias"))
-        if recurrent not in shapes:
-            continue
-        scope = f"{match[1]}/{number[1:]}" if number else match[1]
-        hidden = shapes[recurrent][0] if len(shapes[recurrent]) == 2 else 0
-        wanted = {kernel: (shape[0], 4 * hidden), recurrent: (hidden, 4 * hidden), bias: (4 * hidden,)}
-        wrong = [name for name, want in wanted.items() if shapes.get(name, want) != want]
-        if wrong or not hidden:
-            rejected[scope] = f"{wrong[0]!r} has shape {shapes[wrong[0]]}; a Keras LSTM's would be {wanted[wrong[0]]}"
-            continue
-        cells[scope] = CellVariables(
-            scope, kernel, bias if bias in shapes else None, shape[0], hidden, hidden, None, None, True, (), KIND,
-            {RECURRENT: recurrent},
-        )  # fmt: skip
-    return Candidates(cells, rejected)
+    return find_pairs(shapes, taken, KIND)
 
 
 def keras_in_graph(graph: Graph, shapes: dict[str, tuple[int, ...]], taken: Set[str]) -> dict[str, CellVariables]:
@@ -92,9 +64,7 @@ def keras_in_graph(graph: Graph, shapes: dict[str, tuple[int, ...]], taken: Set[
                 if read is None or read.transposed or shapes[read.name][1:] != shape[1:]:
                     continue
                 bias = _bias_after(walker, Output(reader.node.name, 0), shape[1])
-                scope = _READ.sub("", read.name)
-                while scope in found:
-                    scope += "_"
+                scope = scope_of_reads(read.name, found)
                 found[scope] = CellVariables(
                     scope, read.name, bias, shapes[read.name][0], shape[0], shape[0], None, None, True, (), KIND,
                     {RECURRENT: recurrent},
@@ -232,12 +202,12 @@ class _KerasMatcher(Matcher):
 
     def _nonlinear(self, part: int, out: Output) -> Gate:
         """A gate past its nonlinearity."""
-        hard = self._hard_sigmoid(out)
+        hard = hard_sigmoid_after(self.walker, out, self._forward_readers)
         if hard is not None:
             name, node = hard
             return Gate(part, None, None, name, node, Output(node.name, 0))
         onward = self._forward_readers(out)
-        product = next((node for node, _ in onward if self._is_silu(node, out)), None)
+        product = next((node for node, _ in onward if is_silu(self.walker, node, out)), None)
         if product is not None:
             return Gate(part, None, None, "Silu", product, Output(product.name, 0))
         if onward and all(node.op == "Mul" for node, _ in onward):
@@ -250,40 +220,7 @@ class _KerasMatcher(Matcher):
         node = onward[0][0]
         return Gate(part, None, None, node.op, node, Output(node.name, 0))
 
-    def _hard_sigmoid(self, out: Output) -> tuple[str, Node] | None:
-        """The hard sigmoid that `out` goes through, and the node that ends it."""
-        a, b, low, high = 1.0, 0.0, -math.inf, math.inf
-        for _ in range(_FAR):
-            onward = self._forward_readers(out)
-            if len(onward) != 1:
-                return None
-            node, position = onward[0]
-            number = self.walker.scalar(node.inputs[1 - position]) if len(node.inputs) == 2 else None
-            if node.op in ("Mul", "RealDiv", "Div") and number and (position == 0 or node.op == "Mul"):
-                factor = number if node.op == "Mul" else 1 / number
-                a, b, low, high = a * factor, b * factor, low * factor, high * factor
-            elif node.op in ADDS and number is not None:
-                b, low, high = b + number, low + number, high + number
-            elif node.op == "Minimum" and number is not None:
-                high = min(high, number)
-            elif node.op == "Maximum" and number is not None:
-                low = max(low, number)
-            elif node.op == "Relu6":
-                low, high = max(low, 0.0), min(high, 6.0)
-            elif node.op == "ClipByValue" and position == 0:
-                ends = [self.walker.scalar(value) for value in node.inputs[1:]]
-                if None in ends:
-                    return None
-                low, high = max(low, ends[0] or 0.0), min(high, ends[1] or 0.0)
-            else:
-                return None
-            out = Output(node.name, 0)
-            for known, name in _HARD_SIGMOIDS.items():
-                if all(abs(x - y) < _ALIKE for x, y in zip((a, b, low, high), known, strict=True)):
-                    return name, node
-        return None
-
     def _gates_activation(self, i: Gate, f: Gate, o: Gate) -> Fact:
-        if i.op in _HARD_SIGMOIDS.values() and i.op == f.op == o.op and i.node is not None:
+        if i.op in HARD_SIGMOIDS and i.op == f.op == o.op and i.node is not None:
             return Fact(i.op, "read", self.walker.source(i.node))
         return self._recurrent(i, f, o)

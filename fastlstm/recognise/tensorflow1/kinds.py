@@ -13,13 +13,21 @@ from typing import NamedTuple
 from fastlstm.layers import GRU, LSTM
 from fastlstm.recognise.tensorflow1.cell_defaults import coupled_defaults, layer_norm_lstm_defaults, lstm_defaults
 from fastlstm.recognise.tensorflow1.cell_graph import uses_of_cell
-from fastlstm.recognise.tensorflow1.cell_layers import Reading, coupled_layer, gru_layer, lstm_layer
+from fastlstm.recognise.tensorflow1.cell_layers import (
+    Reading,
+    coupled_layer,
+    gru_layer,
+    keras_gru_layer,
+    lstm_layer,
+)
 from fastlstm.recognise.tensorflow1.cell_use import CellUse
 from fastlstm.recognise.tensorflow1.coupled_cell import find_coupled, uses_of_coupled
 from fastlstm.recognise.tensorflow1.graph import Walker
 from fastlstm.recognise.tensorflow1.gru_cell import find_gru, gru_defaults, uses_of_gru
 from fastlstm.recognise.tensorflow1.keras_cell import KIND as KERAS
 from fastlstm.recognise.tensorflow1.keras_cell import find_keras, uses_of_keras
+from fastlstm.recognise.tensorflow1.keras_gru_cell import KIND as KERAS_GRU
+from fastlstm.recognise.tensorflow1.keras_gru_cell import find_keras_gru, uses_of_keras_gru
 from fastlstm.recognise.tensorflow1.layer_norm_cell import LayerNormMatcher, find_layer_norm
 from fastlstm.recognise.tensorflow1.names import Candidates, CellVariables, find_lstms, natural
 from fastlstm.recognise.tensorflow1.parts import Fact
@@ -47,6 +55,7 @@ KINDS = {
     ),
     "Coupled": Kind(find_coupled, uses_of_coupled, coupled_defaults, coupled_layer),
     "GRU": Kind(find_gru, uses_of_gru, gru_defaults, gru_layer),
+    KERAS_GRU: Kind(find_keras_gru, uses_of_keras_gru, None, keras_gru_layer),
     KERAS: Kind(find_keras, uses_of_keras, None, lstm_layer),
     "LSTM": Kind(find_lstms, uses_of_cell, lstm_defaults, lstm_layer),
 }

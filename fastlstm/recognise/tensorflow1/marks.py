@@ -53,4 +53,12 @@ class Unknown(NamedTuple):
     op: str
 
 
+class Place(NamedTuple):
+    """Where a step's input comes from: a step of `source`, where `step` is known, or what a cell gives."""
+
+    source: Output
+    step: int | None
+    cell: CellUse | None
+
+
 Mark = FromCell | FromAffine | FromIds | FromTurned | FromPair | Unknown

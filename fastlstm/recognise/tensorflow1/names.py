@@ -17,7 +17,7 @@ import re
 from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass, field
 
-from fastlstm.formats.artefact import TensorSpec
+from fastlstm.formats.tensors import TensorSpec
 
 _KERNEL_AND_BIAS = {
     "kernel": "bias",
@@ -142,8 +142,12 @@ def find_lstms(shapes: Mapping[str, tuple[int, ...]], taken: Set[str] = frozense
 def _cell(scope: str, kernel: str, bias: str, shapes: Mapping[str, tuple[int, ...]]) -> CellVariables | str | None:
     """The cell below `scope`, or why it is none; None where nothing looks like one."""
     shape = shapes[kernel]
-    if join(scope, "recurrent_kernel") in shapes:
-        return f"{scope!r} holds a Keras LSTM's weights; what else it takes is in the model's .h5 or .keras file only"
+    recurrent = shapes.get(join(scope, "recurrent_kernel"))
+    if recurrent is not None:
+        layer = "GRU" if recurrent[1:] == (3 * recurrent[0],) else "LSTM"
+        return (
+            f"{scope!r} holds a Keras {layer}'s weights; what else it takes is in the model's .h5 or .keras file only"
+        )
     likely = _names_a_cell(scope)
     if len(shape) != 2 or shape[1] % 4:
         return f"{kernel!r} has shape {shape}; an LSTM's is (D + H, 4 H)" if likely else None

@@ -171,6 +171,7 @@ class Stack:
     order   how it is known which cells there are, and in which order
     where   what to quote as the source of a part
     notes   anything else that was seen
+    turned  the first cell reads the sequence from its end
     """
 
     chain: Chain
@@ -181,3 +182,4 @@ class Stack:
     order: Fact
     where: Mapping[Part, Fact] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    turned: bool = False

@@ -19,6 +19,8 @@ from fastlstm.recognise.tensorflow1.graph import Walker
 from fastlstm.recognise.tensorflow1.graph_ops import CALLS
 from fastlstm.recognise.tensorflow1.keras_cell import KIND as KERAS
 from fastlstm.recognise.tensorflow1.keras_cell import keras_in_graph
+from fastlstm.recognise.tensorflow1.keras_gru_cell import KIND as KERAS_GRU
+from fastlstm.recognise.tensorflow1.keras_gru_cell import keras_grus_in_graph
 from fastlstm.recognise.tensorflow1.kinds import find_cells
 from fastlstm.recognise.tensorflow1.missing import no_lstm
 from fastlstm.recognise.tensorflow1.names import (
@@ -77,8 +79,9 @@ class _Recognition:
             self.shapes = weights_among(artefact.graph, self.shapes)
         self.every = find_cells(self.shapes, with_graph=artefact.graph is not None)
         if artefact.graph is not None:
-            taken = {name for cell in self.every.cells.values() for name in cell.names}
-            self.every.cells.update(keras_in_graph(artefact.graph, self.shapes, taken))
+            for shown in (keras_in_graph, keras_grus_in_graph):
+                taken = {name for cell in self.every.cells.values() for name in cell.names}
+                self.every.cells.update(shown(artefact.graph, self.shapes, taken))
         self.mine = Candidates(
             {name: cell for name, cell in self.every.cells.items() if within(name, scope)},
             {name: why for name, why in self.every.rejected.items() if within(name, scope)},
@@ -159,8 +162,11 @@ class _Recognition:
         cells: dict[str, CellVariables] = {}
         rejected = dict(self.mine.rejected)
         for name, cell in self.mine.cells.items():
-            if cell.kind == KERAS:
-                rejected[name] = f"{name!r} holds a Keras LSTM's weights; its activations are in no graph of this file"
+            if cell.kind in (KERAS, KERAS_GRU):
+                layer = "LSTM" if cell.kind == KERAS else "GRU"
+                rejected[name] = (
+                    f"{name!r} holds a Keras {layer}'s weights; its activations are in no graph of this file"
+                )
             elif (why := stranger(cell.scope)) is not None:
                 rejected[name] = why
             elif cell.extras:

@@ -16,8 +16,9 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from fastlstm.formats.artefact import Artefact, Tensors, TensorSpec
+from fastlstm.formats.artefact import Artefact
 from fastlstm.formats.graph import Graph, Node, Output
+from fastlstm.formats.tensors import Tensors, TensorSpec
 from fastlstm.recognise.tensorflow1.graph import Walker
 from fastlstm.recognise.tensorflow1.graph_ops import SEVERAL
 

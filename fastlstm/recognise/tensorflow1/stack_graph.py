@@ -20,6 +20,7 @@ from fastlstm.recognise.tensorflow1.head_graph import (
     gives_state,
     heads_above,
 )
+from fastlstm.recognise.tensorflow1.keras_names import GRU_KIND, LSTM_KIND
 from fastlstm.recognise.tensorflow1.kinds import KINDS
 from fastlstm.recognise.tensorflow1.marks import FromCell, Unknown
 from fastlstm.recognise.tensorflow1.names import Candidates, CellVariables, within
@@ -73,7 +74,7 @@ class GraphStacks:
                     ) from None
         self.topology = Topology(self.walker, uses)
         self.layers: Mapping[Chain, list[CellUse]] = layers_of(self.topology)
-        self.pairs = pairs_of(self.topology, self.layers)
+        self.pairs = pairs_of(self.topology, self.topology.directions, self.layers)
 
     @property
     def tops(self) -> list[Chain]:
@@ -90,6 +91,13 @@ class GraphStacks:
         for layer in uses:
             for use in layer:
                 if (why := self.topology.foreign_state(use)) is not None:
+                    if self._is_masked(use):
+                        raise RecognitionError(
+                            f"{self.walker.graph.source}: {use.cell.scope!r}: {why}: a mask (of a Masking layer, or of "
+                            f"an Embedding with mask_zero) chooses between the state of the step and of the one "
+                            f"before. fastlstm reads masks in a model's configuration, not in its graph: load the "
+                            f".keras or .h5 file of the same model"
+                        )
                     raise RecognitionError(
                         f"{self.walker.graph.source}: {use.cell.scope!r}: {why}; fastlstm runs LSTMs whose state is "
                         f"what the step before has computed, and no wrapper that changes it (zoneout)"
@@ -101,10 +109,14 @@ class GraphStacks:
         self._refuse_parts_of_nets(rest, ends, uses, book)
         chain, turned = self._unturned(chain)
         front, notes = self._front(chain, uses[0], book)
-        if turned and not self.topology.directions.runs_back(uses[0][0]):
+        first = uses[0][0].cell
+        reverse = turned and scope is None and first.kind in (LSTM_KIND, GRU_KIND)  # go_backwards, no direction of two
+        if reverse:
+            notes = (*notes, f"{first.scope!r} goes backwards: its outputs are in reversed time, as Keras leaves them")
+        elif turned and not self.topology.directions.runs_back(uses[0][0]):
             notes = (
                 *notes,
-                f"the graph runs {uses[0][0].cell.scope!r} from the sequence's end; the model takes the steps in the "
+                f"the graph runs {first.scope!r} from the sequence's end; the model takes the steps in the "
                 f"order in which it reads them, and gives its outputs in that order",
             )
         notes = (*notes, *Beginnings(self.topology).notes(top, uses))
@@ -128,7 +140,17 @@ class GraphStacks:
             order=Fact(len(layers_in(chain)), "read", f"what feeds what in {self.walker.graph.source}"),
             where=self.topology.landmarks.where | self._where_joined(chain),
             notes=notes,
+            turned=reverse,
         )
+
+    def _is_masked(self, use: CellUse) -> bool:
+        """Whether the state is chosen by comparing for being a padding: x != value, not time < length."""
+        state = self.walker.loop_variable(use.h_before)
+        choice = self.walker.node(self.walker.plain(state[0])) if state else None
+        if choice is None or choice.op not in ("Select", "SelectV2"):
+            return False
+        names = self.walker.everything_before([choice.inputs[0]])
+        return any(self.walker.node(Output(name, 0)).op == "NotEqual" for name in names)
 
     def _unturned(self, chain: Chain) -> tuple[Chain, bool]:
         """`chain` without time turned round before its first cell, and whether it was."""

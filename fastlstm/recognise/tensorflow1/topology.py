@@ -22,6 +22,7 @@ from fastlstm.recognise.tensorflow1.marks import (
     FromPair,
     FromTurned,
     Mark,
+    Place,
     Unknown,
 )
 from fastlstm.recognise.tensorflow1.parts import TURNED, Affine, Both, Cell, Chain, Hot, Lookup, Part, Turn
@@ -41,14 +42,6 @@ class Entry(NamedTuple):
     text: str
     feed: bool
     sharded: bool
-
-
-class Place(NamedTuple):
-    """Where a step's input comes from: a step of `source`, where `step` is known, or what a cell gives."""
-
-    source: Output
-    step: int | None
-    cell: CellUse | None
 
 
 class Topology:

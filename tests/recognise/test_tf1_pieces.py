@@ -7,7 +7,8 @@ import pytest
 from tf1_graphs import Builder, artefact, recognise
 
 from fastlstm.errors import RecognitionError
-from fastlstm.layers import LSTM
+from fastlstm.formats.graph import Node, Output
+from fastlstm.layers import LSTM, Dense
 from fastlstm.recognise.tensorflow1.frozen import weights_among
 from fastlstm.recognise.tensorflow1.row_shards import with_rows_joined
 
@@ -66,6 +67,27 @@ def test_rows_that_a_graph_joins(op):
 def test_rows_that_a_graph_joins_otherwise(how):
     given = joining(**how)
     assert with_rows_joined(given).tensors.specs == given.tensors.specs
+
+
+def test_a_partitioned_kernel_that_each_step_joins_anew():
+    net = Builder()
+    steps = net.add("Unpack", "unstack", net.placeholder(), axis=1)
+    zeros = net.add("Fill", "zeros", net.const([2, 4]), net.const(np.float32(0)))
+    states = [(zeros, zeros)]
+    for t in range(3):
+        states.append(net.cell("rnn/lstm_cell", f"{steps}:{t}", *states[-1], (3, 4), at=f"step_{t}"))
+    net.dense("dense", net.add("Pack", "stack", *(h for h, _ in states[1:]), axis=1), (4, 2))
+    kernel = "rnn/lstm_cell/kernel"
+    parts = [net.variable(f"{kernel}/part_{k}", *shape) for k, shape in enumerate([(4, 16), (3, 16)])]
+    for t in range(3):
+        concat = net.add("ConcatV2", f"{kernel}/ConcatPartitions/concat_{t}", *parts, net.const(0))
+        again = Output(net.add("Identity", f"{kernel}_{t}", concat) if t else kernel, 0)
+        at = f"step_{t}/MatMul"
+        net.nodes[at] = Node(at, "MatMul", (net.nodes[at].inputs[0], again), dict)
+    net.nodes[kernel] = Node(kernel, "Identity", (Output(f"{kernel}/ConcatPartitions/concat_0", 0),), dict)
+    for k in range(2):
+        del net.shapes[f"{kernel}/part_{k}"]
+    assert [type(layer) for layer in recognise(net.artefact()).layers] == [LSTM, Dense]
 
 
 def frozen(builder, extra=None):

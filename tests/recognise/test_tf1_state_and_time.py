@@ -192,6 +192,25 @@ def test_static_bidirectional_rnn_with_lengths():
     assert shapes_of(recognise(build.artefact())) == [Bidirectional, Dense]
 
 
+def test_static_bidirectional_rnn_over_a_residual():
+    build = Builder()
+    steps = build.add("Unpack", "unstack", build.placeholder(), axis=1)
+
+    def run(scope, values, size, residual=False):
+        state, outs = (zeros(build, f"{scope}/zeros"),) * 2, []
+        for t, value in enumerate(values):
+            state = build.cell(scope, value, *state, (size, 5), at=f"{scope}/step_{t}")
+            outs.append(build.add("AddV2", f"{scope}/residual_{t}", state[0], value) if residual else state[0])
+        return outs
+
+    forward = [f"{steps}:{t}" for t in range(STEPS)]
+    below = run("bw/cell_0", forward[::-1], 5, residual=True)
+    pairs = zip(run("fw/cell", forward, 5), run("bw/cell_1", below, 5)[::-1], strict=True)
+    joined = [build.add("ConcatV2", f"join_{t}", *pair, build.const(1)) for t, pair in enumerate(pairs)]
+    build.dense("logits", build.add("Pack", "stack", *joined, axis=1), (10, 3))
+    assert shapes_of(recognise(build.artefact())) == [Bidirectional, Dense]
+
+
 # What is done to the ids
 
 

@@ -36,6 +36,7 @@ class _Row(NamedTuple):
 
 def with_rows_joined(artefact: Artefact) -> Artefact:
     """`artefact`, or one in which each row of pieces is one tensor."""
+    artefact = _with_one_join(artefact)
     specs = artefact.tensors.specs
     rows = [row for name in specs if (row := _row(name, specs)) is not None]
     graph = artefact.graph
@@ -49,6 +50,25 @@ def with_rows_joined(artefact: Artefact) -> Artefact:
     else:
         rows = [row for row in rows if not _PART.match(row.shards[0])]
     return replace(artefact, tensors=_joined(artefact.tensors, rows), graph=graph) if rows else artefact
+
+
+def _with_one_join(artefact: Artefact) -> Artefact:
+    """A partitioned variable is joined anew by each unrolled step: all go by the first join, which has its name."""
+    graph, specs = artefact.graph, artefact.tensors.specs
+    if graph is None:
+        return artefact
+    walker = Walker(graph, {})
+    again = {}
+    for node in graph.nodes.values():
+        name, found, _ = node.name.partition("/ConcatPartitions/")
+        if not found or name not in specs or name not in graph.nodes or not node.inputs:
+            continue
+        first = walker.node(walker.plain(Output(name, 0)))
+        if first != node and first.op == node.op == "ConcatV2" and first.inputs[:-1] == node.inputs[:-1]:
+            axes = [walker.scalar(concat.inputs[-1]) for concat in (first, node)]
+            if None not in axes and axes[0] == axes[1]:
+                again[node.name] = Node(node.name, "Identity", (Output(name, 0),), dict)
+    return replace(artefact, graph=replace(graph, nodes={**graph.nodes, **again})) if again else artefact
 
 
 def _row(first: str, specs: Mapping[str, TensorSpec]) -> _Row | None:

@@ -279,7 +279,7 @@ class Topology:
     def _placed(self, output: Output) -> Place:
         for _ in range(_FAR):
             output = self.walker.plain(output)
-            cell = self.landmarks.cell_at(output)
+            cell = self.landmarks.cell_at(output) or self._mixed_at(output)
             if cell is not None:
                 return Place(output, None, cell)
             step = self.walker.step(output)
@@ -291,6 +291,12 @@ class Topology:
                 break
             output = onward[0]
         return Place(output, None, None)
+
+    def _mixed_at(self, output: Output) -> CellUse | None:
+        """The cell whose output `output` is, with its input added or mixed in."""
+        marks = self.landmarks.marks(output) if self.walker.node(output).op in ADDS else []
+        mixed = [m.use for m in marks if isinstance(m, FromCell) and (m.residual or m.highway)]
+        return mixed[0] if len(mixed) == len(marks) == 1 else None
 
     def _computed_from(self, node: Node) -> tuple[Output, ...]:
         """What a dense layer, a lookup or one-hot rows are computed from, each step by itself."""

@@ -409,12 +409,13 @@ def slim(path):
     pending += [n for name in kept for n in functions[name].node_def]
     while pending:
         node = pending.pop()
-        for key in [k for k in node.attr if k in ("_output_shapes", "_class")]:
+        for key in [k for k in node.attr if k in ("_output_shapes", "_class", "_gradient_op_type")]:
             del node.attr[key]
         for name in {a.func.name for a in node.attr.values()} & set(functions) - kept:
             kept.add(name)
             pending += functions[name].node_def
     del meta.graph_def.library.function[:]
+    del meta.graph_def.library.registered_gradients[:]
     for name, function in functions.items():
         if name in kept:
             for arg in getattr(function, "arg_attr", {}).values():
@@ -430,9 +431,15 @@ def slim(path):
             node.function.concrete_functions.extend(left)
         elif node.bare_concrete_function.concrete_function_name not in kept | {""}:
             node.ClearField("bare_concrete_function")
-            node.function.SetInParent()
+            plain_object(node)
     with open(path, "wb") as file:
         file.write(whole.SerializeToString())
+
+
+def plain_object(node):
+    """In the place of a function that is left out."""
+    node.user_object.identifier = "_generic_user_object"
+    node.user_object.version.producer = node.user_object.version.min_consumer = 1
 
 
 def size_of(folder):

@@ -500,3 +500,17 @@ def test_an_operation_without_its_inputs_is_refused():
     build.add("Mul", "half", "x")
     with pytest.raises(RecognitionError, match="Mul 'half' has 1 inputs, expected 2; the graph is damaged"):
         recognise(build.artefact())
+
+
+def test_a_recurrent_layer_before_the_cell_that_takes_its_kernel_gate_by_gate():
+    """A Keras GRU, whose products are with slices of its recurrent kernel, is no mere input either."""
+    build = Builder()
+    recurrent = build.variable("gru/recurrent_kernel", 4, 12)
+    h = build.placeholder("h")
+    for gate in range(2):
+        ends = [build.const([0, 4 * k]) for k in (gate, gate + 1)]
+        piece = build.add("StridedSlice", "gru/slice", recurrent, *ends, build.const([1, 1]))
+        h = build.add("Sigmoid", "gru/gate", build.add("MatMul", "gru/product", h, piece))
+    build.dynamic_rnn(CELL, h, (4, 5))
+    with pytest.raises(RecognitionError, match="depends on its own steps before, through gru/recurrent_kernel"):
+        recognise(build.artefact())

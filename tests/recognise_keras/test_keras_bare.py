@@ -104,6 +104,14 @@ def test_reset_after_is_asked_for_where_there_is_no_bias():
         recognised(legacy(None, lstm=weights_of(LSTM, 3, 4)), reset_after=True, **SIGMOID)
 
 
+def test_reset_after_is_said_of_the_gru_without_a_bias_alone():
+    """Of two: the other's bias says what it is."""
+    known = weights_of("GRU reset_after", 4, 5)
+    found = recognised(folders(None, gru=weights_of("GRU", 3, 4)[:2], gru_1=known), reset_after=False, **SIGMOID)
+    assert [layer.reset_after for layer in found.layers] == [False, True]
+    assert findings(found, "reset_after") == [(False, "given"), (True, "inferred")]
+
+
 def halves(kind, size, units, other=None):
     return {
         "layers/bidirectional/forward_layer/cell": weights_of(kind, size, units, 1),

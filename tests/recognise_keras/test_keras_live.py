@@ -175,6 +175,21 @@ def test_a_mask_of_its_own(keras3, tmp_path):
         recognise(open_artefact(tmp_path / "model.keras"))
 
 
+def test_a_mask_of_what_was_cast(keras3, tmp_path):
+    """Keras looks for masked steps in its own dtype where a layer runs in another than its input has."""
+    L = keras3.layers
+    x = keras3.Input((None, D))
+    mixed = "mixed_float16"
+    masked = L.Masking(-1.0, dtype=mixed)(x)
+    model = keras3.Model(x, L.LSTM(4, return_sequences=True, dtype=mixed)(masked))
+    assert any(type(operation).__name__ == "Cast" for operation in model.operations)
+    model.save(tmp_path / "model.keras")
+    xs = np.random.default_rng(3).integers(-1, 2, (B, T, D)).astype(np.float32)
+    xs[0, 4:6] = -1
+    found = recognise(open_artefact(tmp_path / "model.keras"))
+    np.testing.assert_allclose(oracle(found.layers, xs)[0], np.asarray(model(xs)), atol=5e-3)
+
+
 def test_another_mask_than_the_embeddings(keras3, tmp_path):
     L = keras3.layers
     x = keras3.Input((None,))
@@ -229,3 +244,46 @@ def test_a_subclassed_model_says_what_its_weights_look_like(keras, tmp_path):
     model.save_weights(tmp_path / "model.weights.h5")
     found = recognise(open_artefact(tmp_path / "model.weights.h5"), overrides={"recurrent_activation": "sigmoid"})
     np.testing.assert_allclose(oracle(found.layers, xs)[0], ys, atol=1e-5)
+
+
+@pytest.fixture
+def tf_keras():
+    return pytest.importorskip("tf_keras")
+
+
+def random_weights(model):
+    model.set_weights([np.random.default_rng(k).normal(0, 0.5, w.shape) for k, w in enumerate(model.get_weights())])
+    return model
+
+
+def test_a_frozen_half_stays_in_its_place_in_a_saved_model(tf_keras, tmp_path):
+    """Keras lists frozen weights last; the graph of objects has them where they are."""
+    L = tf_keras.layers
+    frozen = L.LSTM(4, return_sequences=True, trainable=False)
+    own = L.LSTM(4, return_sequences=True, go_backwards=True)
+    model = tf_keras.Sequential([L.Input((None, D)), L.Bidirectional(frozen, backward_layer=own), L.Dense(2)])
+    random_weights(model).save(tmp_path / "model", save_format="tf")
+    xs = np.random.default_rng(3).normal(size=(B, T, D)).astype(np.float32)
+    found = recognise(open_artefact(tmp_path / "model"))
+    np.testing.assert_allclose(oracle(found.layers, xs)[0], np.asarray(model(xs)), atol=1e-5)
+
+
+def test_go_backwards_in_an_export(tf_keras, tmp_path):
+    L = tf_keras.layers
+    backwards = L.LSTM(4, return_sequences=True, go_backwards=True)
+    model = random_weights(tf_keras.Sequential([L.Input((None, D)), backwards, L.Dense(2)]))
+    model.export(tmp_path / "model")
+    xs = np.random.default_rng(3).normal(size=(B, T, D)).astype(np.float32)
+    found = recognise(open_artefact(tmp_path / "model"))
+    np.testing.assert_allclose(oracle(found.layers, xs)[0], np.asarray(model(xs)), atol=1e-5)
+    assert any("reversed time" in note for note in found.notes)
+
+
+def test_time_that_is_turned_before_the_head(tf_keras, tmp_path):
+    L = tf_keras.layers
+    turn = L.Lambda(lambda x: tf_keras.backend.reverse(x, 1))
+    model = tf_keras.Sequential([L.Input((None, D)), L.LSTM(4, return_sequences=True), turn, L.Dense(2)])
+    model.export(tmp_path / "model")
+    with pytest.raises(RecognitionError, match=r"turns time round, before .*pass head=None"):
+        recognise(open_artefact(tmp_path / "model"))
+    assert len(recognise(open_artefact(tmp_path / "model"), overrides={"head": None}).layers) == 1

@@ -148,3 +148,21 @@ def test_masks_and_halves_that_are_not_run(layers, says):
 def test_activation_layers_with_the_known_slope(kind):
     found = recognised(small(LSTM4, DENSE2, layer(kind, "a", alpha=0.2 if kind == "LeakyReLU" else 1.0)))
     assert found.layers[1].activation.label == {"LeakyReLU": "leaky_relu", "ELU": "elu"}[kind]
+
+
+@pytest.mark.parametrize("unroll", [True, False])
+def test_zeros_that_keras_misplaces(unroll):
+    """Where it unrolls a layer that goes backwards over masked steps."""
+    settings = {"zero_output_for_mask": True, "go_backwards": True, "unroll": unroll}
+    made = small(layer("Masking", "m", mask_value=0.0), changed(LSTM4, **settings), DENSE2)
+    if not unroll:
+        assert len(recognised(made).layers) == 4
+        return
+    with pytest.raises(RecognitionError, match=r"'lstm' is a LSTM with unroll=True that goes backwards over masked"):
+        recognised(made)
+    half = {"layer": changed(LSTM4, unroll=True)}
+    three = weights_of("LSTM", 3, 4)
+    made = legacy(sequential(layer("Masking", "m", mask_value=0.0), layer("Bidirectional", "b", **half)), "2.15.0",
+                  b=[*three, *three])  # fmt: skip
+    with pytest.raises(RecognitionError, match=r"'b' is a Bidirectional with unroll=True that goes backwards"):
+        recognised(made)

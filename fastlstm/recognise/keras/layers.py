@@ -29,6 +29,7 @@ class Builder:
 
     def build(self, links: Sequence[Link]) -> Recognised:
         layers: list[Layer] = []
+        self.reader.gru_without_bias = any(leaf.kind == "GRU" and len(leaf.weights) == 2 for leaf in leaves(links))
         last_recurrent, last_dense = (
             max((k for k, link in enumerate(links) if link.kind in kinds), default=-1)
             for kinds in (RECURRENT, {"Dense"})
@@ -64,6 +65,8 @@ class Builder:
                         self.source, link.name, f"{link.kind} after {turned!r}, which goes backwards over masked steps",
                         "Keras turns the steps round there, but not the mask that it hands on",
                     )  # fmt: skip
+                if masked:
+                    self._refuse_misplaced_zeros(link, turned=turned == link.name)
                 layers.append(self._recurrent(link, width, links[k + 1 :]))
                 last_only = "" if self._gives_sequences(link) else link.name
         if last_only:
@@ -144,6 +147,17 @@ class Builder:
         sizes = tuple(half[-1].output_size for half in halves)
         merge_mode = self._merge_mode(link, sizes, rest)
         return Bidirectional(*halves, merge_mode, return_sequences=sequences, name=link.name)
+
+    def _refuse_misplaced_zeros(self, link: Link, *, turned: bool) -> None:
+        """Refuse zeros at masked steps of an unrolled layer that goes backwards.  Source: keras' backend rnn, unroll"""
+        backward = link.parts[1] if link.parts else (link,) if turned else ()
+        zero = self._zeroes_masked_halves() if link.parts else link.config.get("zero_output_for_mask")
+        if zero and self._gives_sequences(link) and any(each.config.get("unroll") for each in backward):
+            raise refusal(
+                self.source, link.name, f"{link.kind} with unroll=True that goes backwards over masked steps",
+                "Keras then puts zeros where the steps are masked in forward time, though its outputs are in reversed "
+                "time; build the model with unroll=False and its weights, and save that",
+            )  # fmt: skip
 
     def _zeroes_masked_halves(self) -> bool:
         """Whether Keras' Bidirectional gives zeros at masked steps: since TensorFlow 1.14 and in Keras 3."""

@@ -2,7 +2,9 @@
 
 Keras works a mask out by itself where a model runs, and puts these layers in the file. They are left aside once it is
 sure that they are what it would work out: NotEqual(ids, 0) of an Embedding with mask_zero, Any(NotEqual(x, mask_value))
-of a Masking. Source: keras.layers.Embedding.compute_mask, keras.layers.Masking.compute_mask.
+of a Masking; of the ids or x as they are, or after a Cast.
+
+Source: keras.layers.Embedding.compute_mask, keras.layers.Masking.compute_mask.
 """
 
 from __future__ import annotations
@@ -51,7 +53,8 @@ def check_masks(order: list[dict[str, Any]], layers: list[dict[str, Any]], sourc
             current = (read[0], 0, False) if settings.get("mask_zero") else None
         elif kind == "Masking" and read:
             current = (read[0], settings.get("mask_value", 0.0), True)
-    return used | {name for name in _behind(used, layers) if name in _compared(layers)}
+    used |= {name for name in _behind(used, layers) if name in _compared(layers)}
+    return used | {name for name in _behind(used, layers) if name in _casts(layers)}
 
 
 def _mask_argument(node: Any) -> Any:
@@ -63,6 +66,7 @@ def _mask_argument(node: Any) -> Any:
 def _compared(layers: list[dict[str, Any]]) -> dict[str, tuple[str, float]]:
     """(what it looks at, the value) of each layer NotEqual."""
     found = {}
+    casts = _casts(layers)
     for layer in layers:
         nodes = layer.get("inbound_nodes")
         if layer.get("class_name") != "NotEqual" or not isinstance(nodes, list) or len(nodes) != 1:
@@ -71,8 +75,15 @@ def _compared(layers: list[dict[str, Any]]) -> dict[str, tuple[str, float]]:
         if isinstance(arguments, list) and len(arguments) == 2 and isinstance(arguments[1], int | float):
             read = histories(arguments[0])
             if len(read) == 1:
-                found[layer_name(layer)] = (read[0][0], arguments[1])
+                found[layer_name(layer)] = (casts.get(read[0][0], read[0][0]), arguments[1])
     return found
+
+
+def _casts(layers: list[dict[str, Any]]) -> dict[str, str]:
+    """What each layer Cast reads: Keras casts what a mask is made of where the layer runs in another dtype."""
+    casts = [layer for layer in layers if layer.get("class_name") == "Cast"]
+    read = {layer_name(layer): histories(layer.get("inbound_nodes")) for layer in casts}
+    return {name: found[0][0] for name, found in read.items() if len(found) == 1}
 
 
 def _masks_in(layers: list[dict[str, Any]]) -> dict[str, Mask]:

@@ -33,6 +33,7 @@ class Reader:
 
     notes  what a user should know, as it is found
     bare   whether the file holds weights only
+    gru_without_bias  whether there is one, whose reset_after the caller may have to say
     """
 
     def __init__(self, artefact: Artefact, book: Book) -> None:
@@ -40,6 +41,7 @@ class Reader:
         self.notes: list[str] = []
         self.version = artefact.keras.version
         self.bare = artefact.keras.model is None
+        self.gru_without_bias = False
         self.unsaid = "the file holds weights only" if self.bare else "the configuration does not say"
 
     def tell(self, note: str) -> None:

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from fastlstm.errors import ArgumentError, RecognitionError
 from fastlstm.layers import GRU, LSTM
+from fastlstm.recognise.findings import Finding
 from fastlstm.recognise.keras.chain import Link
 from fastlstm.recognise.keras.kinds import CUDNN, GRUS
 from fastlstm.recognise.keras.reader import Reader
@@ -47,7 +48,11 @@ def _gru(link: Link, width: int | None, reader: Reader, zero_output: bool | None
     after, source = _reset_after(link, reader)
     (kernel, recurrent, *rest), gates = _arrays(link, width, reader, (2, 3) if after else (3,))
     settings = _settings(link, reader, zero_output)
-    said = reader.book.note(link.name, "reset_after", after, *source)
+    if rest and reader.bare and reader.gru_without_bias:  # what the caller says is said of that one
+        said = after
+        reader.book.findings.append(Finding(link.name, "reset_after", after, *source))
+    else:
+        said = reader.book.note(link.name, "reset_after", after, *source)
     if said != after and rest:
         raise ArgumentError(
             f"load(reset_after={said!r}): the bias of layer {link.name!r} in {reader.source} is that of a GRU with "

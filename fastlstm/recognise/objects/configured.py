@@ -37,7 +37,8 @@ def with_model(item: Layer | Group, number: int, tree: Tree, artefact: Artefact)
     prefix = f"{item.path}/" if item.path else ""
     keys = {prefix + weight.path: weight.key for found in weights.values() for weight in found}
     listed = {name: tuple(prefix + weight.path for weight in found) for name, found in weights.items()}
-    config = KerasConfig({"class_name": model["class_name"], "config": model["config"]}, _version(model), listed)
+    whole = {"class_name": model["class_name"], "config": _all_trainable(model["config"])}
+    config = KerasConfig(whole, _version(model), listed)
     return replace(artefact, tensors=renamed(artefact.tensors, keys), keras=config, graph=None)
 
 
@@ -56,7 +57,7 @@ def with_layers(item: Layer | Group, artefact: Artefact) -> tuple[Artefact, Find
     layers = [{**configs[path], "config": {**configs[path]["config"], "name": path}} for path in paths]
     for layer in layers:
         layer.pop("inbound_nodes", None)
-    model = {"class_name": "Sequential", "config": {"name": item.path or "model", "layers": layers}}
+    model = {"class_name": "Sequential", "config": {"name": item.path or "model", "layers": _all_trainable(layers)}}
     return replace(bare, keras=KerasConfig(model, _version(configs[paths[0]]), listed)), order
 
 
@@ -79,20 +80,25 @@ def _name(layer: dict[str, Any]) -> str:
 
 
 def _nested(model: dict[str, Any], group: Group, artefact: Artefact) -> list[Weight]:
-    """The weights of a model in a model, as Keras lists them: in the order of the layers, frozen ones last."""
+    """The weights of a model in a model, in the order of its layers."""
     by_name: dict[str, Sequence[Weight]] = {}
     for layer in group.layers():
         config = config_of(layer.number, artefact)
         if config is not None:
             by_name.setdefault(str(config["config"].get("name")), layer.weights)
-    found: list[tuple[bool, Sequence[Weight]]] = []
-    pending = [(model, False)]
+    found: list[Weight] = []
+    pending = [model]
     while pending:
-        layer, frozen = pending.pop()
-        frozen = frozen or not layer["config"].get("trainable", True)
+        layer = pending.pop()
         inner = list(_layers(layer))
-        if inner:
-            pending.extend((each, frozen) for each in reversed(inner))
-        else:
-            found.append((frozen, by_name.get(_name(layer), ())))
-    return [weight for _, weights in sorted(found, key=lambda row: row[0]) for weight in weights]
+        pending.extend(reversed(inner))
+        if not inner:
+            found.extend(by_name.get(_name(layer), ()))
+    return found
+
+
+def _all_trainable(config: Any) -> Any:
+    """A configuration without what is frozen: Keras lists such weights last, objects keep theirs where they are."""
+    if isinstance(config, dict):
+        return {key: _all_trainable(value) for key, value in config.items() if key != "trainable"}
+    return [_all_trainable(each) for each in config] if isinstance(config, list) else config

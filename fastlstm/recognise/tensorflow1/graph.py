@@ -303,7 +303,10 @@ class Walker:
 
     def is_recurrent(self, name: str) -> bool:
         """Whether the variable is multiplied with something that depends on an earlier product with it."""
-        products = [use.node for use in self.uses_of_variable(name) if use.node.op == "MatMul" and use.input == 1]
+        uses = list(self.uses_of_variable(name))
+        pieces = [use.node for use in uses if (use.node.op, use.input) in (("Split", 1), ("StridedSlice", 0))]
+        uses += [use for node in pieces for k in range(4) for use in self.readers(Output(node.name, k))]
+        products = [use.node for use in uses if use.node.op == "MatMul" and use.input == 1]
         names = {node.name for node in products if not is_upkeep(node)}
         return any(names & self.everything_before([node.inputs[0]]) for node in products if node.name in names)
 

@@ -111,6 +111,12 @@ class GraphStacks:
         front, notes = self._front(chain, uses[0], book)
         first = uses[0][0].cell
         reverse = turned and scope is None and first.kind in (LSTM_KIND, GRU_KIND)  # go_backwards, no direction of two
+        after = [part for head in heads for part in head[len(top) :]]
+        if (reverse or not turned) and not book.given("head") and any(isinstance(part, Turn) for part in after):
+            raise RecognitionError(
+                f"{self.walker.graph.source}: after {uses[-1][0].cell.scope!r} the graph turns time round, before "
+                f"{head_names(heads[0])[0]!r}, which fastlstm does not run; pass head=None to run the LSTM layers alone"
+            )
         if reverse:
             notes = (*notes, f"{first.scope!r} goes backwards: its outputs are in reversed time, as Keras leaves them")
         elif turned and not self.topology.directions.runs_back(uses[0][0]):

@@ -214,11 +214,20 @@ class StateDict:
         return make(label, arguments, settings, tensors=tuple(names.values()))
 
     def _ordered(self, stacks: list[list[Part]]) -> list[list[Part]]:
-        """The modules in the file's order if they fit so, else in the only order in which they do."""
+        """The modules in the file's order if they fit so, else in the only order in which they do.
+
+        safetensors has its names in alphabetical order: there an LSTM comes before a dense layer where both fit.
+        """
         stacks = sorted(stacks, key=lambda stack: stack[0].kind != "Embedding")
+        source = "the order of the names in the file; the shapes fit"
+        if self.artefact.format == "safetensors":
+            ranks = {"Embedding": 0, "Dense": 2}
+            ranked = sorted(stacks, key=lambda stack: ranks.get(stack[0].kind, 1))
+            if ranked != stacks and _fits(stacks) and _fits(ranked):
+                stacks, source = ranked, "the shapes fit in other orders too; an LSTM comes before a dense layer"
         order = " -> ".join(stack[0].name for stack in stacks)
         if _fits(stacks):
-            self.book.note("", "order", order, "assumed", "the order of the names in the file; the shapes fit")
+            self.book.note("", "order", order, "assumed", source)
             return stacks
         fitting = [list(p) for p in permutations(stacks) if _fits(p)] if len(stacks) <= _MAXIMUM else []
         if len(fitting) != 1:

@@ -29,6 +29,7 @@ _EXAMPLES = """examples:
   fastlstm inspect model.ckpt-4199
   fastlstm extract model.keras -o weights.npz
   fastlstm generate model.ckpt-4199 --vocab vocab.json --prime "Once" -n 500 --temperature 0.8
+  fastlstm verify model.ckpt-4199 --python /path/to/python-with-tensorflow
   fastlstm demo
 
 fastlstm COMMAND -h explains a command."""

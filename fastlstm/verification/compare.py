@@ -10,19 +10,35 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from fastlstm import arguments
-from fastlstm.errors import ArgumentError, FastLSTMError, VerificationError
+from fastlstm.errors import ArgumentError, VerificationError
 from fastlstm.layers import recurrent_layers
 from fastlstm.loading import PathLike, checked_path, load
 from fastlstm.model import Model
+from fastlstm.state import State
 from fastlstm.verification.launch import run_original
 from fastlstm.verification.original import describe_original, window_of
-from fastlstm.verification.ours import KNOWN, Record, feedback_of, known_input, run_known, run_loop, stride_of
+from fastlstm.verification.ours import (
+    KNOWN,
+    feedback_of,
+    known_input,
+    long_length,
+    run_known,
+    run_loop,
+    run_parts,
+    run_whole,
+    stride_of,
+)
 from fastlstm.verification.outcome import Difference, Verification
 
 #: By the coarser of the two dtypes; the README's table. A model with layer norm has LAYER_NORM at least.
 TOLERANCES = {"float16": 2e-3, "float32": 2e-6, "float64": 1e-13}
 LAYER_NORM = 1e-5
-_WORDS = {"whole": "the file's model as it stands", "steps": "the layers, step by step, and the loop"}
+_WORDS = {
+    "whole": "the file's model as it stands",
+    "steps": "the layers, step by step, and the loop",
+    "long": "the file's model as it stands, over a long sequence",
+}
+_RUN_ONLY = "there is none, for the first output needs the last input; a long known sequence is compared instead"
 
 Arrays = Mapping[str, NDArray[Any]]
 
@@ -68,23 +84,21 @@ def verify(
     known = max(KNOWN, window_of(artefact))
     xs = known_input(model, rows, seed, known)
     ours, given = {}, {"xs": xs}
-    why_no_steps = None
     stride, feedback = stride_of(model, loop, rows), feedback_of(model, job["cut"])
-    try:
-        record, y, state = run_known(model, xs)
-    except FastLSTMError as why:  # it needs the whole sequence
-        why_no_steps, ys = str(why), model.run(np.swapaxes(xs, 0, 1))[0]
-        record = Record()
-        for y in np.swapaxes(ys, 0, 1):
-            record.add([], y=y)
+    long = known_input(model, 1, seed + 1, long_length(model, loop))
+    if model.run_only:
+        record, feedback = run_parts(model, xs), None
     else:
+        record, y, state = run_known(model, xs)
         inputs = None if feedback else known_input(model, rows, seed + 1, loop)
-        free, before, fed = run_loop(model, y, state, loop, feedback, inputs, stride)
+        free, before, fed, followed = run_loop(model, y, state, loop, feedback, inputs, stride)
         given |= {"local/x": _flat(fed)} | {
             f"local/{name}": _flat(a) for name, a in before.arrays.items() if name != "y"
         }
         given |= {} if inputs is None else {"free/x": inputs}
         ours |= {f"free/{name}": a for name, a in free.arrays.items()}
+        long = np.concatenate([xs[:, :1], followed[: len(long), :1]])
+    given |= {"long/x": long}
     ours |= {f"known/{name}": a for name, a in record.arrays.items()}
     job |= {
         "state_sizes": model.state_sizes,
@@ -92,14 +106,23 @@ def verify(
         "steps": loop,
         "stride": stride,
         "feedback": feedback,
-        "single_steps": why_no_steps or job.get("single_steps"),
+        "run_only": model.run_only,
     }
     answer, theirs = run_original(job, given, python, timeout)
     coarser = _coarser(model, theirs)
     allowed = tolerance or _tolerance(model, coarser)
-    comparison = _Comparison(model, ours, theirs, allowed, float(np.finfo(coarser).eps), stride, job["cut"])
-    differences = [*comparison.whole(), *comparison.known(), *comparison.loop(), *comparison.free()]
+    rounding = float(np.finfo(coarser).eps)
+    comparison = _Comparison(model, given, ours, theirs, allowed, rounding, stride, job["cut"])
+    differences = [
+        *comparison.whole("whole"),
+        *comparison.known(),
+        *comparison.loop(),
+        *comparison.free(),
+        *comparison.whole("long"),
+    ]
     left = [f"{_WORDS[what]}: {why}" for what, why in answer["unavailable"].items()] + comparison.left
+    if model.run_only:
+        left.append(f"a loop that feeds its output back: {_RUN_ONLY}")
     if not any(d.comparison in ("whole", "known") for d in differences):
         raise VerificationError(f"{file}: nothing of the original could be compared: {'; '.join(left)}")
     return Verification(
@@ -111,7 +134,8 @@ def verify(
         differences=differences,
         not_compared=left,
         feedback=feedback,
-        steps=(known, loop, -(-loop // stride)),
+        steps=(known, loop, -(-loop // stride), len(long)),
+        run_only=model.run_only,
     )
 
 
@@ -132,12 +156,22 @@ class _Comparison:
     """
 
     def __init__(
-        self, model: Model, ours: Arrays, theirs: Arrays, tolerance: float, epsilon: float, stride: int, cut: bool
+        self,
+        model: Model,
+        given: Arrays,
+        ours: Arrays,
+        theirs: Arrays,
+        tolerance: float,
+        epsilon: float,
+        stride: int,
+        cut: bool,
     ) -> None:
+        self.given = given
         self.model, self.ours, self.theirs = model, ours, theirs
         self.tolerance, self.stride, self.cut = tolerance, stride, cut
         self.epsilon = epsilon
         self.left: list[str] = []
+        self._over: dict[tuple[str, int], tuple[NDArray[Any], State]] = {}
         self.names = [layer.name for layer in recurrent_layers(model.layers)]
 
     def known(self) -> Iterator[Difference]:
@@ -194,7 +228,7 @@ class _Comparison:
         a, b = ours.astype(np.float64), theirs.astype(np.float64)
         away = np.where(np.isnan(a) & np.isnan(b), 0.0, np.abs(a - b)).reshape(len(a), -1).max(axis=1)
         away = np.where(np.isnan(away), np.inf, away)
-        carried = first + 1 + np.arange(len(a)) if comparison in ("known", "whole") else np.zeros(len(a))
+        carried = first + 1 + np.arange(len(a)) if comparison in ("known", "whole", "long") else np.zeros(len(a))
         allowed = self.tolerance * scale + 0.5 * self.epsilon * (scale - 1) * carried
         at, beyond = int(away.argmax()), np.flatnonzero(away > allowed)
         return Difference(
@@ -209,48 +243,77 @@ class _Comparison:
 
     # The file's model as it stands: which of its axes is which is told by what fits.
 
-    def whole(self) -> Iterator[Difference]:
+    def whole(self, comparison: str) -> Iterator[Difference]:
+        """comparison  "whole" or "long" """
         runs: dict[str, dict[str, NDArray[Any]]] = {}
+        wanted = len(self.given["xs" if comparison == "whole" else "long/x"])
         for key, array in self.theirs.items():
-            if key.startswith("whole"):
+            if key.startswith(comparison):
                 run, name = key.rsplit("/", 1)
                 runs.setdefault(run, {})[name] = array
-        found = [self._run(run.split("/")[1], values) for run, values in runs.items()]
+        if comparison == "long" and runs:
+            taken = max(int(run.split("-")[1]) for run in runs)
+            if taken < wanted:
+                self.left.append(f"{_WORDS['long']}: its input has {taken} steps, not {wanted:,}")
+                return
+        found = [self._run(comparison, run.split("/")[1], values) for run, values in runs.items()]
         best = min(
             (row for row in found if row), key=lambda row: (row[0].begins is not None, row[0].largest), default=[]
         )
         if runs and not best:
             shapes = ", ".join(str(values["y"].shape) for values in runs.values() if "y" in values)
             self.left.append(
-                f"{_WORDS['whole']}: its output has shape {shapes}, which fits no order of batch, steps and "
+                f"{_WORDS[comparison]}: its output has shape {shapes}, which fits no order of batch, steps and "
                 f"{self.model.output_size} outputs"
             )
         yield from best
 
-    def _run(self, label: str, values: dict[str, NDArray[Any]]) -> list[Difference]:
+    def _run(self, comparison: str, label: str, values: dict[str, NDArray[Any]]) -> list[Difference]:
         """The differences of one run; label: "<layout>-<steps>-<batch>"."""
         steps, batch = map(int, label.split("-")[1:])
-        y = self.ours["known/y"][:steps, :1]
+        if self.cut:
+            return []
+        begin = self._begin(values)
+        y, states = self._ours(comparison, steps, begin)
         last = steps - 1
+        scale = max([1.0, _size(y), *(_size(a) for name, a in self.ours.items() if name.startswith("known/"))])
         options: list[Difference] = []
-        scale = max([1.0, *(_size(a) for name, a in self.ours.items() if name.startswith("known/"))])
-        if not self.cut:
-            for theirs in _arrangements(values["y"], steps, batch, y.shape[-1]):
-                ours = y if len(theirs) == steps else y[last:]
-                ours, first = np.broadcast_to(ours, theirs.shape), steps - len(theirs)
-                options.append(self._difference("whole", "", "output", ours, theirs, scale, first=first))
+        for theirs in _arrangements(values["y"], steps, batch, y.shape[-1]):
+            ours, first = y if len(theirs) == steps else y[last:], steps - len(theirs)
+            ours = np.broadcast_to(ours, theirs.shape)
+            options.append(self._difference(comparison, "", "output", ours, theirs, scale, first=first))
         if not options:
             return []
         result = [min(options, key=_far)]
-        for k in range(len(self.model.state_sizes)):
-            for name in "ch":
-                ours, theirs = self.ours.get(f"known/{name}_{k}"), values.get(f"{name}_{k}")
-                if ours is None or theirs is None or theirs.shape != (batch, ours.shape[-1]):
+        for k, pair in enumerate(states):
+            for name, mine in zip("ch", pair, strict=True):
+                final = values.get(f"{name}_{k}")
+                if final is None or final.shape != (batch, mine.shape[-1]) or not mine.size:
                     continue
-                mine = np.broadcast_to(ours[last : last + 1, :1], (1, *theirs.shape))
-                what = f"last {name}"
-                result.append(self._difference("whole", self.names[k], what, mine, theirs[None], scale, first=last))
+                mine = np.broadcast_to(mine[None, :1], (1, *final.shape))
+                result.append(
+                    self._difference(comparison, self.names[k], f"last {name}", mine, final[None], scale, first=last)
+                )
         return result
+
+    def _begin(self, values: Arrays) -> list[tuple[NDArray[Any], NDArray[Any]]] | None:
+        """The states that the graph begins with where they are not zeros: an encoder's, say."""
+        pairs = []
+        for k, zeros in enumerate(self.model.zero_state(1)):
+            pair = []
+            for name, zero in zip("ch", zeros, strict=True):
+                found = values.get(f"{name}0_{k}", zero)
+                pair.append(found[:1] if found.ndim == 2 and found[:1].shape == zero.shape else zero)
+            pairs.append((pair[0], pair[1]))
+        return pairs if any(a.any() for pair in pairs for a in pair) else None
+
+    def _ours(self, comparison: str, steps: int, begin: Any) -> tuple[NDArray[Any], State]:
+        """Our outputs (T, 1, V) and last states over the first steps of the first sequence."""
+        key = comparison, steps
+        if begin is not None or key not in self._over:
+            xs = self.given["xs" if comparison == "whole" else "long/x"]
+            self._over[key] = run_whole(self.model, xs[:steps, :1], begin)
+        return self._over[key]
 
 
 def _size(array: NDArray[Any]) -> float:

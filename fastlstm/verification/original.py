@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from fastlstm.errors import RecognitionError, VerificationError
 from fastlstm.formats.artefact import Artefact
-from fastlstm.layers import Layer, OneHot, recurrent_layers
+from fastlstm.layers import Bidirectional, Layer, OneHot
+
+if TYPE_CHECKING:
+    from fastlstm.recognise.tensorflow1.places import LayerPlace
 
 _ONLY_WEIGHTS = "it holds weights and nothing that TensorFlow could run; verify {instead}"
 _WHOLE = _ONLY_WEIGHTS.format(instead="the whole model's file (model.save) instead")
@@ -49,24 +52,16 @@ def _graph(artefact: Artefact, layers: Sequence[Layer]) -> dict[str, Any]:
         places = find_places(artefact, layers)
     except RecognitionError as error:
         raise VerificationError(f"{artefact.path}: the graph does not show where the layers are: {error}") from error
-    highways = [layer.name for layer in recurrent_layers(layers) if getattr(layer, "highway", None) is not None]
-    described = []
-    for layer, place in zip(layers, places.layers, strict=True):
-        described.append({
-            "kind": place.kind,
-            "inputs": place.inputs,
-            "outputs": place.outputs,
-            "residual": getattr(layer, "residual", False),
-            "sequence": bool(place.inputs) and _takes_a_sequence(artefact, place.outputs[-1]),
-            "size": layer.output_size if isinstance(layer, OneHot) else 0,
-        })  # fmt: skip
-    fetch = {f"{what}_{k}": name for k, pair in enumerate(places.states) for what, name in zip("ch", pair, strict=True)}
-    fetch = {"y": places.y} | fetch
+    described = [_described(artefact, *pair) for pair in zip(layers, places.layers, strict=True)]
+    fetch = {f"y{k}": name for k, name in enumerate(places.y)}
+    for when, states in (("0", places.begins), ("", places.states)):
+        for k, (c, h) in enumerate(states):
+            fetch |= {f"{what}{when}_{k}": name for what, name in (("c", c), ("h", h)) if name is not None}
     why_not = None
     if len(places.feeds) != 1:
         named = ", ".join(places.feeds[:3]) + (" ..." if len(places.feeds) > 3 else "")
         why_not = f"its input comes from {named}" if places.feeds else "its input is not fed"
-    elif places.y is None:
+    elif not places.y:
         why_not = "what its last layer gives stays in a loop"
     load = {"saved-model": "saved_model", "frozen-graph": "frozen"}.get(artefact.format, "meta")
     return {
@@ -78,12 +73,32 @@ def _graph(artefact: Artefact, layers: Sequence[Layer]) -> dict[str, Any]:
         "layers": described,
         "whole": {
             "feed": places.feeds[0] if places.feeds else None,
-            "fetch": {what: name for what, name in fetch.items() if name is not None},
+            "turned": places.turned,
+            "orders": ["batch", "time"] if places.order is None else [places.order],
+            "fetch": fetch,
             "why_not": why_not,
         },
         "cut": False,
-        "single_steps": f"{highways[0]!r} is within a highway, which is not a part of its cell" if highways else None,
     }
+
+
+def _described(artefact: Artefact, layer: Layer, place: LayerPlace) -> dict[str, Any]:
+    """One layer of the job; a Bidirectional's has those of both directions."""
+    described: dict[str, Any] = {
+        "kind": place.kind,
+        "inputs": place.inputs,
+        "outputs": place.outputs,
+        "residual": getattr(layer, "residual", False),
+        "sequence": place.kind == "cell" and _takes_a_sequence(artefact, place.outputs[1]),
+        "size": layer.output_size if isinstance(layer, OneHot) else 0,
+        "state": getattr(layer, "state_size", None),
+    }
+    if isinstance(layer, Bidirectional):
+        for way in ("forward", "backward"):
+            inner = zip(getattr(layer, way), getattr(place, way), strict=True)
+            described[way] = [_described(artefact, *pair) for pair in inner]
+        described |= {"mode": layer.merge_mode or "concat", "last": not layer.return_sequences}
+    return described
 
 
 def _takes_a_sequence(artefact: Artefact, output: str) -> bool:

@@ -15,15 +15,16 @@ COMPARISONS = {
     "known": "layer by layer over {known} steps of random input, each side with its own state",
     "loop": "layer by layer at {compared} of {loop}, one step from the same state",
     "free": "{loop}, each side left to itself",
+    "long": "the file's model as it stands, in one call over {long}",
 }
-_DECIDE = ("whole", "known", "loop")
+_DECIDE = ("whole", "known", "loop", "long")
 
 
 @dataclass(frozen=True)
 class Difference:
     """How one value differs in one comparison.
 
-    comparison  "whole", "known", "loop" or "free"
+    comparison  "whole", "known", "loop", "free" or "long"
     layer       its name; "" where the whole model is compared
     value       "c", "h", "output" or "ids"
     largest     the largest absolute difference; of ids, how many differ
@@ -53,7 +54,8 @@ class Verification:
     differences   one a comparison, layer and value
     not_compared  what could not be compared, and why
     feedback      "output" or "ids", what is fed back in the loop; None where known inputs went on
-    steps         of the known input, of the loop, and of the loop how many were compared
+    steps         of the known input, of the loop, of the loop how many were compared, and of the long sequence
+    run_only      the model needs the whole sequence at once, so there is no loop
     """
 
     path: Path
@@ -64,16 +66,17 @@ class Verification:
     differences: Sequence[Difference]
     not_compared: Sequence[str]
     feedback: str | None
-    steps: tuple[int, int, int]
+    steps: tuple[int, int, int, int]
+    run_only: bool = False
 
     @property
     def equal(self) -> bool:
         """Whether every difference that decides is within the tolerance.
 
         Left to itself, a loop that feeds back its own output may amplify the last bit without end; so what decides is
-        a known input, and each single step of the loop from the same state.
+        a known input, each single step of the loop from the same state, and the loop's inputs as a known sequence.
         """
-        return all(d.begins is None for d in self.differences if d.comparison in _DECIDE)
+        return all(d.begins is None for d in self.differences if _decides(d))
 
     def __bool__(self) -> bool:
         return self.equal
@@ -83,7 +86,7 @@ class Verification:
         return asdict(self) | {
             "path": str(self.path),
             "equal": self.equal,
-            "steps": dict(zip(("known", "loop", "compared"), self.steps, strict=True)),
+            "steps": dict(zip(("known", "loop", "compared", "long"), self.steps, strict=True)),
             "differences": [asdict(d) for d in self.differences],
             "not_compared": list(self.not_compared),
         }
@@ -94,17 +97,33 @@ class Verification:
             found = [d for d in self.differences if d.comparison == comparison]
             if found:
                 lines += ["", title.format(**self._numbers()) + ":", *table(_TITLES, [_row(d) for d in found])]
-        lines += ["", *(f"not compared: {text}" for text in self.not_compared)]
+        lines += ["", *(f"not compared: {text}" for text in self.not_compared), self._tolerance()]
         return "\n".join([*lines, self._verdict()])
 
     def _numbers(self) -> dict[str, str]:
-        known, loop, compared = self.steps
+        known, loop, compared, long = self.steps
         how = {"ids": "the likeliest token fed back", "output": "the output fed back", None: "with random input"}
-        return {"known": f"{known:,}", "loop": f"{loop:,} steps, {how[self.feedback]}", "compared": f"{compared:,}"}
+        return {
+            "known": f"{known:,}",
+            "loop": f"{loop:,} steps, {how[self.feedback]}",
+            "compared": f"{compared:,}",
+            "long": f"{long:,} steps of random input"
+            if self.feedback is None
+            else f"{known:,} steps of random input and {long - known:,} of what fastlstm's own loop fed back",
+        }
+
+    def _tolerance(self) -> str:
+        text = f"tolerance: {self.tolerance:.3g} for values up to 1, which is what rounding leaves of {self.dtype}"
+        if any(d.allowed > self.tolerance for d in self.differences):
+            text += (
+                "; more where a layer's values, or those below it, are larger: in proportion, and half a unit in the "
+                "last place for every step that hands them on"
+            )
+        return text
 
     def _verdict(self) -> str:
         if not self.equal:
-            worst = next(d for d in self.differences if d.begins is not None and d.comparison in _DECIDE)
+            worst = next(d for d in self.differences if d.begins is not None and _decides(d))
             where = f" of {worst.layer!r}" if worst.layer else ""
             return f"DIFFERENT: {worst.value}{where} from step {worst.begins} on, beyond {worst.allowed:.3g}"
         text = f"EQUAL within {self.tolerance:.3g} of the values' size"
@@ -118,6 +137,10 @@ class Verification:
                 f"amplifies what rounding leaves"
             )
         return text
+
+
+def _decides(d: Difference) -> bool:
+    return d.comparison in _DECIDE and d.value != "ids"
 
 
 _TITLES = ("  layer", "value", "largest difference", "at step", "beyond the tolerance")

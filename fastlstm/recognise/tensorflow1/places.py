@@ -10,15 +10,17 @@ from dataclasses import dataclass
 
 from fastlstm.errors import RecognitionError
 from fastlstm.formats.artefact import Artefact
-from fastlstm.formats.graph import Node, Output
-from fastlstm.layers import GRU, LSTM, Dense, Embedding, Layer, OneHot
+from fastlstm.formats.graph import Node, Output, Use
+from fastlstm.layers import GRU, LSTM, Bidirectional, Dense, Embedding, Layer, OneHot, recurrent_layers
 from fastlstm.recognise.tensorflow1.cell_use import ACTIVATIONS, CellUse
-from fastlstm.recognise.tensorflow1.graph_ops import ADDS, FEEDS, is_upkeep
-from fastlstm.recognise.tensorflow1.recognition import uses_in_graph
+from fastlstm.recognise.tensorflow1.graph_ops import ADDS, FEEDS, PAIRS, is_upkeep
+from fastlstm.recognise.tensorflow1.marks import FromCell
+from fastlstm.recognise.tensorflow1.recognition import topology_of
 
 _GATHERS = frozenset({"Gather", "GatherV2", "ResourceGather"})
 _COLLECTS = ("TensorArrayGather", "TensorArrayPack", "TensorArrayConcat", "Pack", "Concat")
 _SQUASHES = frozenset(ACTIVATIONS) | {"Softmax"}
+_TURNS = frozenset({"ReverseSequence", "ReverseV2", "Reverse"})
 _FAR = 12  # readers between a product and the end of its dense layer, more than there are
 
 
@@ -26,27 +28,36 @@ _FAR = 12  # readers between a product and the end of its dense layer, more than
 class LayerPlace:
     """One layer's operations.
 
-    kind     "cell": inputs x, c, h; outputs c, h.  "rows": one input and one output, each of (rows, size).
-             "one_hot": computed without the graph
+    kind     "cell": inputs x, c, h; outputs c, h, and in a highway what comes out of that.  "rows": one input and one
+             output, each of (rows, size).  "one_hot": computed without the graph.  "both": two stacks
     """
 
     kind: str
     inputs: tuple[str, ...] = ()
     outputs: tuple[str, ...] = ()
+    forward: tuple[LayerPlace, ...] = ()
+    backward: tuple[LayerPlace, ...] = ()
 
 
 @dataclass(frozen=True)
 class Places:
     """layers  one for each layer of the model
     feeds   where the graph takes its input; empty where it is not fed
-    y       what the last layer gives, all steps of it, as the graph has it; None where that cannot be fetched
+    turned  the input is turned round in time before the first layer takes it
+    order   "batch" or "time", the first axis of the input where only one can be; None where either may be
+    y       what the last layer gives, all steps of it, as the graph has it, in parts that stand side by side; none
+            where that cannot be fetched
     states  for each cell (c, h) after the last step, as far as they can be fetched
+    begins  the same before the first step
     """
 
     layers: tuple[LayerPlace, ...]
     feeds: tuple[str, ...]
-    y: str | None
+    turned: bool
+    order: str | None
+    y: tuple[str, ...]
     states: tuple[tuple[str | None, str | None], ...]
+    begins: tuple[tuple[str | None, str | None], ...]
 
 
 def find_places(artefact: Artefact, layers: Sequence[Layer]) -> Places:
@@ -60,43 +71,56 @@ def find_places(artefact: Artefact, layers: Sequence[Layer]) -> Places:
 
 class _Finder:
     def __init__(self, artefact: Artefact, layers: Sequence[Layer]) -> None:
-        names = {layer.name for layer in layers if isinstance(layer, LSTM | GRU)}
-        self.walker, uses = uses_in_graph(artefact, names)
-        self.uses = {use.cell.scope: use for use in reversed(uses)}  # the first of each
+        self.topology = topology_of(artefact, {layer.name for layer in recurrent_layers(layers)})
+        self.walker = self.topology.walker
+        self.firsts = {use.cell.scope: use for use in reversed(self.topology.uses)}
+        apart = (u for u in self.topology.uses if u.c_before != u.h_before)  # and not one and the same zeros
+        self.uses = self.firsts | {use.cell.scope: use for use in reversed(list(apart))}
         self.layers = layers
 
     def places(self) -> Places:
         found = [self._place(layer) for layer in self.layers]
-        uses = [use for _, use, _ in found if use is not None]
-        last_use, last_end = found[-1][1], found[-1][2]
-        y = last_end if last_use is None else self._collected(last_use.h)
-        feeds = [Output(name, int(k)) for name, k in (text.rsplit(":", 1) for text in found[0][0].inputs[:1])]
-        if found[0][0].kind == "one_hot":
-            feeds = [node.inputs[0] for node in self._forward_nodes() if node.op == "OneHot"]
+        feeds, turned = self._feeds(found[0])
+        uses = [self._use(layer) for layer in recurrent_layers(self.layers)]
         return Places(
-            tuple(place for place, _, _ in found),
-            tuple(dict.fromkeys(_text(o) for feed in feeds for o in self._fed(feed))),
-            None if y is None or self._in_loop(y) else _text(y),
-            tuple((self._final(use.c), self._final(use.h)) for use in uses),
+            layers=tuple(place for place, _ in found),
+            feeds=tuple(_text(feed) for feed in feeds),
+            turned=turned,
+            order=self._order(feeds),
+            y=tuple(map(_text, self._outputs(self.layers[-1], found[-1][1]))),
+            states=tuple((self._final(use.c), self._final(use.h)) for use in uses),
+            begins=tuple(
+                (self._begin(first.c_before), self._begin(first.h_before))
+                for first in (self.firsts[use.cell.scope] for use in uses)
+            ),
         )
 
-    def _place(self, layer: Layer) -> tuple[LayerPlace, CellUse | None, Output | None]:
-        """The place, the use of a cell, and the last output of anything else."""
+    def _use(self, layer: Layer) -> CellUse:
+        if layer.name not in self.uses:
+            raise self._missing(layer.name)
+        return self.uses[layer.name]
+
+    def _place(self, layer: Layer) -> tuple[LayerPlace, Output | None]:
+        """The place, and the layer's output where that is a single value."""
         if isinstance(layer, LSTM | GRU):
-            use = self.uses.get(layer.name)
-            if use is None:
-                raise self._missing(layer.name)
-            inputs = (_text(use.x), _text(use.c_before), _text(use.h_before))
-            return LayerPlace("cell", inputs, (_text(use.c), _text(use.h))), use, None
+            use = self._use(layer)
+            end = self._highway(use) if layer.highway is not None else None
+            outputs = (use.c, use.h) if end is None else (use.c, use.h, end)
+            inputs = (use.x, use.c_before, use.h_before)
+            return LayerPlace("cell", tuple(map(_text, inputs)), tuple(map(_text, outputs))), end or use.h
+        if isinstance(layer, Bidirectional):
+            ways = (tuple(self._place(inner)[0] for inner in way) for way in (layer.forward, layer.backward))
+            forward, backward = ways
+            return LayerPlace("both", forward[0].inputs[:1], (), forward, backward), None
         if isinstance(layer, Embedding):
             node = self._reader(layer.name, _GATHERS, 0)
             end = Output(node.name, 0)
-            return LayerPlace("rows", (_text(node.inputs[1]),), (_text(end),)), None, end
+            return LayerPlace("rows", (_text(node.inputs[1]),), (_text(end),)), end
         if isinstance(layer, Dense):
             node, end = self._dense(layer)
-            return LayerPlace("rows", (_text(node.inputs[0]),), (_text(end),)), None, end
+            return LayerPlace("rows", (_text(node.inputs[0]),), (_text(end),)), end
         if isinstance(layer, OneHot):
-            return LayerPlace("one_hot"), None, None
+            return LayerPlace("one_hot"), None
         raise RecognitionError(f"{layer!r} takes all steps at once")
 
     def _dense(self, layer: Dense) -> tuple[Node, Output]:
@@ -141,9 +165,24 @@ class _Finder:
     def _forward_nodes(self) -> Iterator[Node]:
         yield from (node for node in self.walker.graph.nodes.values() if not is_upkeep(node))
 
-    def _fed(self, start: Output) -> list[Output]:
-        """The placeholders that give `start` its elements."""
-        pending, seen, found = [start], set[Output](), []
+    def _highway(self, use: CellUse) -> Output:
+        """The sum of the cell's input and output, each times its gate."""
+        for node in self._forward_nodes():
+            if node.op in ADDS:
+                end = Output(node.name, 0)
+                if any(
+                    isinstance(m, FromCell) and m.highway and m.use is use for m in self.topology.landmarks.marks(end)
+                ):
+                    return end
+        raise self._missing(f"{use.cell.scope} in its highway")
+
+    def _feeds(self, first: tuple[LayerPlace, Output | None]) -> tuple[list[Output], bool]:
+        """The placeholders that give the first layer its input, and whether time is turned round on the way."""
+        if first[0].kind == "one_hot":
+            starts = [node.inputs[0] for node in self._forward_nodes() if node.op == "OneHot"]
+        else:
+            starts = [Output(name, int(k)) for name, k in (text.rsplit(":", 1) for text in first[0].inputs[:1])]
+        pending, seen, found, turned = starts, set[Output](), [], False
         while pending:
             output = pending.pop()
             if output in seen:
@@ -152,8 +191,83 @@ class _Finder:
             node = self.walker.node(output)
             if node.op in FEEDS and node.name not in self.walker.shapes:
                 found.append(output)
-            pending.extend(self.walker.carried(node, output.index) or ())
-        return found
+            turned ^= node.op in _TURNS
+            pending.extend(node.inputs[:1] if node.op in _TURNS else self.walker.carried(node, output.index) or ())
+        return list(dict.fromkeys(found)), turned
+
+    def _order(self, feeds: Sequence[Output]) -> str | None:
+        """The order of axes that BlockLSTM needs, which ends the process where it is given another."""
+        for layer in recurrent_layers(self.layers):
+            if self.walker.node(self._use(layer).h).op.startswith("BlockLSTM"):
+                pending, seen = list(feeds), set[Output]()
+                while pending:
+                    output = pending.pop()
+                    seen.add(output)
+                    for use in self.walker.uses.get(output, ()):
+                        if use.node.op == "Transpose":
+                            return "batch"
+                        onward = Output(use.node.name, 0)
+                        if onward not in seen and self.walker.carries(use):
+                            pending.append(onward)
+                return "time"
+        return None
+
+    def _outputs(self, layer: Layer, end: Output | None) -> list[Output]:
+        """All steps of the model's output, outside of any loop."""
+        if isinstance(layer, Bidirectional):
+            return self._merged(layer)
+        if end is None:
+            return []
+        if isinstance(layer, LSTM | GRU):
+            found = self._collected(end) or self._collected(end, wrapped=True)
+        else:
+            found = (self._collected(end) or self._collected(end, wrapped=True)) if self._in_loop(end) else end
+        return [] if found is None else [found]
+
+    def _merged(self, layer: Bidirectional) -> list[Output]:
+        """Where both directions are put together; both by themselves where they are not."""
+        one, other = (self._use(recurrent_layers(way)[-1]).h for way in (layer.forward, layer.backward))
+        pending, seen, pairs = [one], {one}, list[Output]()
+        while pending:
+            output = pending.pop(0)
+            for use in self.walker.uses.get(output, ()):
+                node, onward = use.node, Output(use.node.name, 0)
+                if onward in seen or is_upkeep(node) or not (self._gives_on(use) or node.op in PAIRS):
+                    continue
+                seen.add(onward)
+                if not self._in_loop(onward) and other.node in self.walker.everything_before([onward]):
+                    if node.op in PAIRS and not node.op.startswith("Pack"):
+                        pairs.append(onward)
+                        pending.append(onward)
+                    elif pairs and node.op.startswith("Pack"):
+                        return [onward]
+                    continue
+                if node.op not in PAIRS:
+                    pending.append(onward)
+        if pairs:
+            return pairs[:1]
+        ways = [self._collected(one), self._collected(other)]
+        back = [node for node in self._near(ways[1])]
+        turn = next((k for k, node in enumerate(back) if node.op in _TURNS), None)
+        if None in ways or turn is None:
+            return []
+        ways[1] = Output(back[turn].name, 0)
+        if any(node.op == "Transpose" for node in back[:turn]):
+            ways[0] = next((Output(n.name, 0) for n in self._near(ways[0]) if n.op == "Transpose"), None)
+        return [way for way in ways if way is not None]
+
+    def _near(self, output: Output | None) -> Iterator[Node]:
+        """What reads `output`, and what reads that, where elements are moved around alone."""
+        pending = [] if output is None else [output]
+        for output in pending:  # grows
+            for use in self.walker.uses.get(output, ()):
+                onward = Output(use.node.name, 0)
+                if self._gives_on(use) and onward not in pending:
+                    yield use.node
+                    pending.append(onward)
+
+    def _gives_on(self, use: Use) -> bool:
+        return self.walker.carries(use) or (use.node.op in _TURNS and use.input == 0)
 
     def _in_loop(self, output: Output) -> bool:
         """Whether a value is computed within a while loop, from where it cannot be fetched."""
@@ -170,8 +284,11 @@ class _Finder:
                 pending.extend(source.node for source in node.inputs)
         return False
 
-    def _collected(self, h: Output) -> Output | None:
-        """All steps of a cell's output in one value, outside of any loop."""
+    def _collected(self, h: Output, *, wrapped: bool = False) -> Output | None:
+        """All steps of a cell's output in one value, outside of any loop.
+
+        wrapped  what a wrapper computes of the output within its step counts too
+        """
         if self.walker.node(h).op.startswith("BlockLSTM"):
             return h
         pending, seen = [h], {h}
@@ -180,13 +297,35 @@ class _Finder:
             for use in self.walker.uses.get(output, ()):
                 node = use.node
                 onward = Output(node.name, 0)
-                if onward in seen or is_upkeep(node) or not self.walker.carries(use):
+                within = wrapped and node.op not in ("NextIteration", "RefNextIteration") and self._in_loop(onward)
+                if onward in seen or is_upkeep(node) or not (within or self.walker.carries(use)):
+                    continue
+                if self._writes_nothing(use, wrapped):
                     continue
                 if node.op.startswith(_COLLECTS) and not self._in_loop(onward):
                     return onward
                 seen.add(onward)
                 pending.append(onward)
         return None
+
+    def _begin(self, before: Output) -> str | None:
+        """A state before the first step, outside of the loop."""
+        for _ in range(_FAR):
+            node = self.walker.node(before)
+            if node.op in ("Merge", "RefMerge"):
+                return next((_text(n.inputs[0]) for n in map(self.walker.node, node.inputs) if "Enter" in n.op), None)
+            if not self._in_loop(before):
+                return _text(before)
+            carried = self.walker.carried(node, before.index)
+            if not carried:
+                return None
+            before = carried[0]
+        return None
+
+    def _writes_nothing(self, use: Use, wrapped: bool) -> bool:
+        """Whether it is a loop's state that goes on to the next step: a wrapper's output is only written."""
+        before = self.walker.node(use.node.inputs[use.input])
+        return wrapped and use.node.op.endswith("NextIteration") and not before.op.startswith("TensorArrayWrite")
 
     def _final(self, value: Output) -> str | None:
         """A state after the last step, where a loop leaves it."""

@@ -11,7 +11,6 @@ from fastlstm.recognise.averages import has_averages
 from fastlstm.recognise.findings import Recognised
 from fastlstm.recognise.overrides import Book
 from fastlstm.recognise.tensorflow1.assemble import assemble
-from fastlstm.recognise.tensorflow1.cell_use import CellUse
 from fastlstm.recognise.tensorflow1.chains_by_name import stacks_by_name
 from fastlstm.recognise.tensorflow1.cudnn import with_buffers_unpacked
 from fastlstm.recognise.tensorflow1.frozen import weights_among
@@ -36,6 +35,7 @@ from fastlstm.recognise.tensorflow1.saved_names import with_graph_names
 from fastlstm.recognise.tensorflow1.stack_graph import GraphStacks
 from fastlstm.recognise.tensorflow1.stack_names import stack_from_names
 from fastlstm.recognise.tensorflow1.strangers import stranger
+from fastlstm.recognise.tensorflow1.topology import Topology
 
 _FORWARD, _BACKWARD = {"fw", "FW"}, {"bw", "BW"}  # the scopes of tf.nn.bidirectional_dynamic_rnn, up to 0.12 capitals
 
@@ -59,13 +59,13 @@ def recognise_tensorflow1(artefact: Artefact, *, scope: str | None, book: Book) 
         ) from None
 
 
-def uses_in_graph(artefact: Artefact, names: Container[str]) -> tuple[Walker, list[CellUse]]:
-    """The graph of `artefact`, and every use of the cells of those names.  Raises RecognitionError."""
+def topology_of(artefact: Artefact, names: Container[str]) -> Topology:
+    """How the cells of those names are connected in the graph of `artefact`.  Raises RecognitionError."""
     found = _Recognition(with_rows_joined(with_graph_names(artefact)[0]), None, Book({}))
     assert found.artefact.graph is not None
     cells = {name: cell for name, cell in found.every.cells.items() if name in names}
     stacks = GraphStacks(found.artefact.graph, found.shapes, Candidates(cells, {}))
-    return stacks.walker, stacks.topology.uses
+    return stacks.topology
 
 
 class _Recognition:

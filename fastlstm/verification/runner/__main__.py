@@ -30,8 +30,12 @@ def main(folder):
         with np.load(os.path.join(folder, "job.npz")) as file:
             given = dict((name, file[name]) for name in file.files)
         original = _original(job["kind"])(job, answer, np)
-        _whole(original, job, given, answer, arrays)
-        _steps(original, job, given, answer, arrays, np)
+        _whole(original, given["xs"], "whole", answer, arrays)
+        parts = _parts(original, given, answer)
+        if parts:
+            _known(parts, job, given, arrays, np)
+        if "long/x" in given and (job["run_only"] or not parts):
+            _long(original, parts, given, answer, arrays)
     except CannotRun as error:
         answer["cannot"] = str(error)
     except ImportError as error:
@@ -51,43 +55,56 @@ def _write(folder, answer, arrays):
         json.dump(answer, file)
 
 
-def _whole(original, job, given, answer, arrays):
-    """The file's model as it stands, over the known sequence."""
+def _whole(original, xs, name, answer, arrays):
+    """The file's model as it stands, over a known sequence."""
     try:
-        for k, (layout, values) in enumerate(original.whole(given["xs"])):
-            for name, value in values.items():
-                arrays["whole{}/{}/{}".format(k, layout, name)] = value
+        for k, (layout, values) in enumerate(original.whole(xs)):
+            for what, value in values.items():
+                arrays["{}{}/{}/{}".format(name, k, layout, what)] = value
     except Refused as why:
-        answer["unavailable"]["whole"] = str(why)
+        answer["unavailable"][name] = str(why)
     except Exception as error:
-        answer["unavailable"]["whole"] = "{}: {}".format(type(error).__name__, first_line(error))
+        answer["unavailable"][name] = "{}: {}".format(type(error).__name__, first_line(error))
 
 
-def _steps(original, job, given, answer, arrays, np):
-    """Step by step over the known sequence, then from the given states, then left to itself."""
+def _long(original, parts, given, answer, arrays):
+    """A long known sequence, through the file's model where it takes one so long, else through its layers."""
+    _whole(original, given["long/x"], "long", answer, arrays)
+    layouts = [name.split("/")[1] for name in arrays if name.startswith("long")]
+    if parts and not any(layout.split("-")[1] == str(len(given["long/x"])) for layout in layouts):
+        for name in [name for name in arrays if name.startswith("long")]:
+            del arrays[name]
+        answer["unavailable"].pop("long", None)
+        arrays["long0/time-{}-1/y".format(len(given["long/x"]))] = parts.run(given["long/x"])[0]
+
+
+def _parts(original, given, answer):
     try:
-        if job["single_steps"]:
-            raise Refused(job["single_steps"])
-        original.prepare_steps(given["xs"])
+        return original.prepare_steps(given["xs"])
     except Refused as why:
         answer["unavailable"]["steps"] = str(why)
-        return
-    xs, stride = given["xs"], job["stride"]
-    record = Record(arrays, "known", np)
-    state = original.zero_state(xs.shape[1])
-    y = None
-    for x in xs:
-        y, state = original.step(x, state)
-        record.add(y, state)
+        return None
+
+
+def _known(parts, job, given, arrays, np):
+    """Step by step over the known sequence, then from the given states, then left to itself."""
+    ys, states = parts.run(given["xs"])
+    arrays["known/y"] = ys
+    for k, pair in enumerate(states):
+        for what, value in zip("ch", pair):
+            arrays["known/{}_{}".format(what, k)] = value
+    if not job["run_only"]:
+        _loop(parts.parts[0][1], job, given, arrays, np, ys[-1], [(c[-1], h[-1]) for c, h in states])
+
+
+def _loop(stack, job, given, arrays, np, y, state):
+    stride, chunk = job["stride"], 256
+    record = Record(arrays, "local", np, join=True)
+    for at in range(0, len(given["local/x"]), chunk):
+        rows = slice(at, at + chunk)
+        before = [(given["local/c_%d" % k][rows], given["local/h_%d" % k][rows]) for k in range(len(state))]
+        record.add(*stack.step(given["local/x"][rows], before))
     record.close()
-    if "local/x" in given:
-        chunk = 256
-        record = Record(arrays, "local", np, join=True)
-        for at in range(0, len(given["local/x"]), chunk):
-            rows = slice(at, at + chunk)
-            before = [(given["local/c_%d" % k][rows], given["local/h_%d" % k][rows]) for k in range(len(state))]
-            record.add(*original.step(given["local/x"][rows], before))
-        record.close()
     record = Record(arrays, "free", np)
     for n in range(job["steps"]):
         if job["feedback"] == "ids":
@@ -97,7 +114,7 @@ def _steps(original, job, given, answer, arrays, np):
             x = y
         else:
             x = given["free/x"][n]
-        y, state = original.step(x, state)
+        y, state = stack.step(x, state)
         if n % stride == 0:
             record.add(y, state)
     record.close()

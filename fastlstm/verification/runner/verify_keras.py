@@ -1,6 +1,6 @@
 """Model files of Keras."""
 
-from verify_common import CannotRun, Refused, first_line, quiet, size_of
+from verify_common import CannotRun, Parts, Refused, first_line, quiet, size_of
 
 #: Layers that do nothing to a step at inference.
 IDENTITIES = ("InputLayer", "Masking", "Dropout", "SpatialDropout1D", "GaussianNoise", "ActivityRegularization")
@@ -67,73 +67,91 @@ class Keras:
         batch = size_of(shape[0]) or 1
         rows = self.np.swapaxes(self.np.repeat(xs[: steps or len(xs), :1], batch, axis=1), 0, 1)
         y = self.model(rows, training=False)
-        y = y[0] if isinstance(y, (list, tuple)) else y
-        return [("batch-{}-{}".format(rows.shape[1], batch), {"y": self.np.array(y)})]
+        outputs = [self.np.array(one) for one in (y if isinstance(y, (list, tuple)) else [y])]
+        alike = [one for one in outputs if one.shape[:-1] == outputs[0].shape[:-1]]  # two directions side by side
+        whole = self.np.concatenate(alike, axis=-1) if len(alike) == len(outputs) else outputs[0]
+        return [("batch-{}-{}".format(rows.shape[1], batch), {"y": whole})]
 
     def prepare_steps(self, xs):
-        self.chain = []
+        self.parts, self.chain = [], []
+        self.sizes = [list(pair) for pair in self.job["state_sizes"]]
         self._collect(self.model)
-        tf = self.tf
+        self._end_stack()
+        parts = Parts(self.parts, self.np)
+        self._check(parts, xs)
+        return parts
+
+    def _check(self, parts, xs):
+        """Whether the layers one after another are the model, which may run them in another order."""
+        try:
+            ((label, values),) = self.whole(xs)
+            steps, batch = map(int, label.split("-")[1:])
+            ys = self.np.swapaxes(parts.run(self.np.repeat(xs[:steps, :1], batch, axis=1))[0], 0, 1)
+        except Exception as error:
+            raise Refused("its layers cannot be run one after another: {}".format(first_line(error))) from error
+        whole = values["y"]
+        ys = ys if whole.ndim == ys.ndim else ys[:, -1]
+        if whole.shape != ys.shape or not self.np.allclose(whole, ys, rtol=1e-3, atol=1e-3, equal_nan=True):
+            raise Refused("it is more than its layers one after another")
+
+    def _end_stack(self):
+        if self.chain:
+            self.parts.append(("stack", Stack(self, self.chain)))
+        self.chain = []
+
+    def _collect(self, model):
+        for layer in model.layers:
+            kind = type(layer).__name__
+            if kind in IDENTITIES:
+                continue
+            if kind == "Bidirectional":
+                self._end_stack()
+                ways = [Stack(self, [way]) for way in (layer.forward_layer, layer.backward_layer)]
+                mode = layer.merge_mode or "concat"
+                self.parts.append(("both", ways[0], ways[1], mode, not layer.return_sequences))
+            elif hasattr(layer, "layers") and not hasattr(layer, "cell"):
+                self._collect(layer)
+            elif kind in ("Reshape", "Flatten", "Permute", "RepeatVector"):
+                raise Refused("{!r} ({}) works on all steps at once".format(layer.name, kind))
+            else:
+                if getattr(layer, "go_backwards", False):
+                    self._end_stack()
+                    self.parts.append(("reverse",))
+                self.chain.append(layer.layer if kind == "TimeDistributed" else layer)
+
+
+class Stack:
+    """Layers one after another, a step at a time."""
+
+    def __init__(self, owner, chain):
+        self.owner = owner
+        cells = [cell for layer in chain for cell in _cells(layer)]
+        self.sizes = [owner.sizes.pop(0) for _ in cells]
 
         def run(x, state):
             state, after = list(state), []
-            for layer in self.chain:
-                cells = getattr(layer, "cell", None)
-                if cells is None:
-                    x = layer(x)
-                    continue
-                for cell in getattr(cells, "cells", [cells]):
+            for layer in chain:
+                cells = _cells(layer)
+                x = x if cells else layer(x)
+                for cell in cells:
                     c, h = state.pop(0)
                     x, new = cell(x, [h, c] if c.shape[-1] else [h])
                     new = list(new) if isinstance(new, (list, tuple)) else [new]
                     after.append((new[1] if len(new) > 1 else c, new[0]))
             return x, after
 
-        self._run = tf.function(run)
-        self._check_chain(xs)
-
-    def _check_chain(self, xs):
-        """Whether the layers one after another are the model, which may run them in another order."""
-        try:
-            ((label, values),) = self.whole(xs)
-            steps, batch = map(int, label.split("-")[1:])
-            state, y = self.zero_state(batch), None
-            for x in xs[:steps, :1]:
-                y, state = self.step(self.np.repeat(x, batch, axis=0), state)
-        except Exception as error:
-            raise Refused("its layers cannot be run one after another: {}".format(first_line(error))) from error
-        last = values["y"][:, -1] if values["y"].ndim > y.ndim else values["y"]
-        if last.shape != y.shape or not self.np.allclose(last, y, rtol=1e-3, atol=1e-3, equal_nan=True):
-            raise Refused("it is more than its layers one after another")
-
-    def _collect(self, model):
-        for layer in model.layers:
-            kind = type(layer).__name__
-            if kind in (
-                "InputLayer",
-                "Masking",
-                "Dropout",
-                "SpatialDropout1D",
-                "GaussianNoise",
-                "ActivityRegularization",
-            ):
-                continue
-            if hasattr(layer, "layers") and not hasattr(layer, "cell"):
-                if kind == "Bidirectional":
-                    raise Refused("it is bidirectional, so there is no single step")
-                self._collect(layer)
-                continue
-            if kind == "Bidirectional" or getattr(layer, "go_backwards", False):
-                raise Refused("{!r} reads its input from the end, so there is no single step".format(layer.name))
-            if kind in ("Reshape", "Flatten", "Permute", "RepeatVector"):
-                raise Refused("{!r} ({}) works on all steps at once".format(layer.name, kind))
-            self.chain.append(layer.layer if kind == "TimeDistributed" else layer)
+        self._run = owner.tf.function(run)
 
     def zero_state(self, batch):
-        dtype = self.job["dtype"]
-        return [tuple(self.np.zeros((batch, n), dtype) for n in pair) for pair in self.job["state_sizes"]]
+        zeros, dtype = self.owner.np.zeros, self.owner.job["dtype"]
+        return [tuple(zeros((batch, n), dtype) for n in pair) for pair in self.sizes]
 
     def step(self, x, state):
-        convert = self.tf.convert_to_tensor
+        convert = self.owner.tf.convert_to_tensor
         y, after = self._run(convert(x), [(convert(c), convert(h)) for c, h in state])
         return y.numpy(), [(c.numpy(), h.numpy()) for c, h in after]
+
+
+def _cells(layer):
+    cell = getattr(layer, "cell", None)
+    return [] if cell is None else getattr(cell, "cells", [cell])

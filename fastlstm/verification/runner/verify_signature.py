@@ -51,5 +51,4 @@ class Signature:
     def prepare_steps(self, xs):
         if self.keras is None:
             raise Refused("a signature gives no state, and Keras does not load it: {}".format(self.why_no_keras))
-        self.keras.prepare_steps(xs)
-        self.zero_state, self.step = self.keras.zero_state, self.keras.step
+        return self.keras.prepare_steps(xs)

@@ -66,11 +66,20 @@ class Keras:
             raise Refused("it has {} inputs".format(len(inputs)))
         batch = size_of(shape[0]) or 1
         rows = self.np.swapaxes(self.np.repeat(xs[: steps or len(xs), :1], batch, axis=1), 0, 1)
+        self._reset(self.model)
         y = self.model(rows, training=False)
         outputs = [self.np.array(one) for one in (y if isinstance(y, (list, tuple)) else [y])]
         alike = [one for one in outputs if one.shape[:-1] == outputs[0].shape[:-1]]  # two directions side by side
         whole = self.np.concatenate(alike, axis=-1) if len(alike) == len(outputs) else outputs[0]
         return [("batch-{}-{}".format(rows.shape[1], batch), {"y": whole})]
+
+    def _reset(self, model):
+        """Back to zeros with the states that a stateful layer keeps from call to call."""
+        for layer in getattr(model, "layers", []):
+            for inner in (layer, getattr(layer, "forward_layer", None), getattr(layer, "backward_layer", None)):
+                if getattr(inner, "stateful", False):
+                    getattr(inner, "reset_states", getattr(inner, "reset_state", lambda: None))()
+            self._reset(layer)
 
     def prepare_steps(self, xs):
         self.parts, self.chain = [], []

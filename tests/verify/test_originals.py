@@ -32,6 +32,7 @@ def found(result, comparison):
         "cells_tf1.15/layer_norm/model",
         "cells_tf1.15/highway_uncoupled/model",
         "cells_tf1.15/projections/model",
+        "tf1.15/reused_scope/model",  # two layers of one scope
         "tf0.12/two_shards/model",  # without the operations that restore it
         "tf1.0/every_format/frozen.pb",
         "tf1.15/saved_model/saved_model",

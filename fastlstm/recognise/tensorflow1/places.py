@@ -77,6 +77,7 @@ class _Finder:
         apart = (u for u in self.topology.uses if u.c_before != u.h_before)  # and not one and the same zeros
         self.uses = self.firsts | {use.cell.scope: use for use in reversed(list(apart))}
         self.layers = layers
+        self.shared = self._shared(recurrent_layers(layers))
 
     def places(self) -> Places:
         found = [self._place(layer) for layer in self.layers]
@@ -98,7 +99,17 @@ class _Finder:
     def _use(self, layer: Layer) -> CellUse:
         if layer.name not in self.uses:
             raise self._missing(layer.name)
-        return self.uses[layer.name]
+        return self.shared.get(id(layer), self.uses[layer.name])
+
+    def _shared(self, layers: Sequence[Layer]) -> dict[int, CellUse]:
+        """The uses of layers that share their weights: as many in loops as there are layers, in the graph's order."""
+        found: dict[int, CellUse] = {}
+        for name in {layer.name for layer in layers}:
+            alike = [layer for layer in layers if layer.name == name]
+            uses = [use for use in self.topology.uses if use.cell.scope == name and self._in_loop(use.h)]
+            if len(alike) == len(uses) > 1:
+                found |= {id(layer): use for layer, use in zip(alike, uses, strict=True)}
+        return found
 
     def _place(self, layer: Layer) -> tuple[LayerPlace, Output | None]:
         """The place, and the layer's output where that is a single value."""

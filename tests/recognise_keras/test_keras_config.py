@@ -283,7 +283,7 @@ def test_residual_override():
         ({"num_layers": 2}, "has 1 recurrent layers"),
         ({"head": ("w", "b")}, "says itself what its head is"),
         ({"embedding": "words"}, "says itself what its embedding is"),
-        ({"activation": "gelu"}, "not one that fastlstm can run"),
+        ({"activation": "glu"}, "not one that fastlstm can run"),
         ({"proj_clip": 1.0}, "no projection to clip"),
         ({"nonsense": 1}, "no hyper-parameter"),
     ],

@@ -166,3 +166,14 @@ def test_zeros_that_keras_misplaces(unroll):
                   b=[*three, *three])  # fmt: skip
     with pytest.raises(RecognitionError, match=r"'b' is a Bidirectional with unroll=True that goes backwards"):
         recognised(made)
+
+
+@pytest.mark.parametrize(("version", "refused"), [("2.2.4-tf", True), ("2.15.0", False)])
+def test_masks_that_tensorflow_1_does_not_hand_on(version, refused):
+    inner = {"class_name": "Sequential", "config": {"name": "inner", "layers": [LSTM4]}}
+    made = legacy(sequential(layer("Masking", "m", mask_value=0.0), inner), version, inner=weights_of("LSTM", 3, 4))
+    if not refused:
+        assert len(recognised(made).layers) == 2
+        return
+    with pytest.raises(RecognitionError, match=r"'lstm' is a LSTM of a model within the model, after 'm', which masks"):
+        recognised(made)

@@ -35,6 +35,7 @@ class Builder:
             for kinds in (RECURRENT, {"Dense"})
         )
         last_only = masked = turned = ""
+        depth = 0  # how many models stand around the layer that masks
         for k, link in enumerate(links):
             width = layers[-1].output_size if layers else None
             for leaf in leaves([link]):
@@ -49,6 +50,7 @@ class Builder:
                     raise refusal(self.source, link.name, "Embedding after other layers", "it can only come first")
                 layers.append(self._embedding(link))
                 masked = link.name if layers[0].mask_zero else ""
+                depth = len(link.place.folders)
             elif link.kind == "Dense":
                 if masked and link.config.get("activation_kind") == "Softmax":
                     what = f"Softmax after {masked!r}, which masks steps"
@@ -57,7 +59,8 @@ class Builder:
                 layers.append(self._dense(link, width, "head_activation" if head else "dense_activation"))
             elif link.kind in {"Masking", "Reverse"}:
                 layers.append(self._without_weights(link, width, links[k:]))
-                masked = link.name if link.kind == "Masking" else masked
+                if link.kind == "Masking":
+                    masked, depth = link.name, len(link.place.folders)
                 turned = link.name if link.kind == "Reverse" and masked else turned if masked else ""
             else:
                 if masked and turned and turned != link.name:
@@ -67,6 +70,12 @@ class Builder:
                     )  # fmt: skip
                 if masked:
                     self._refuse_misplaced_zeros(link, turned=turned == link.name)
+                    if len(link.place.folders) > depth and self._loses_masks():
+                        raise refusal(
+                            self.source, link.name, f"{link.kind} of a model within the model, after {masked!r}, which "
+                            "masks steps", "TensorFlow 1's Keras does not hand every mask on to an inner model; build "
+                            "the model without the inner one and with its weights, and save that",
+                        )  # fmt: skip
                 layers.append(self._recurrent(link, width, links[k + 1 :]))
                 last_only = "" if self._gives_sequences(link) else link.name
         if last_only:
@@ -158,6 +167,10 @@ class Builder:
                 "Keras then puts zeros where the steps are masked in forward time, though its outputs are in reversed "
                 "time; build the model with unroll=False and its weights, and save that",
             )  # fmt: skip
+
+    def _loses_masks(self) -> bool:
+        """Whether an inner model may not be given its masks, as a Sequential without an input in TensorFlow 1.15."""
+        return "-tf" in self.reader.version and version_numbers(self.reader.version) < (2, 4)
 
     def _zeroes_masked_halves(self) -> bool:
         """Whether Keras' Bidirectional gives zeros at masked steps: since TensorFlow 1.14 and in Keras 3."""

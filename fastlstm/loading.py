@@ -40,13 +40,15 @@ def load(
 ) -> Model:
     """The trained LSTM in a file, ready to run.
 
-    path       a TensorFlow checkpoint (its prefix, one of its files, or its folder), .h5, .keras, .weights.h5, or what
-               `fastlstm.save` wrote; "~" is your home
+    path       a TensorFlow checkpoint, V1 or V2 (its prefix, one of its files, or its folder), a SavedModel, a frozen
+               graph, .h5, .keras, .weights.h5, .tflite, .onnx, a PyTorch state_dict, an audio model's JSON, or what
+               `fastlstm.save` wrote: `formats.FORMATS` has them all; "~" is your home
     scope      picks one LSTM where the file holds several; the error that asks for it lists them
     device, dtype, weights, threads
                as for `Model`; dtype None is the file's own: float64 where the LSTM's weights are float64, else float32
     overrides  hyper-parameters that you know better than the file: forget_bias, cell_clip, proj_clip, activation,
-               recurrent_activation, residual, num_layers, embedding, one_hot, head, head_activation
+               recurrent_activation, residual, num_layers, embedding, one_hot, head, head_activation, ema, cell,
+               num_units, direction, merge_mode, reset_after; an unknown one's error says what each stands for
     ->         Model; `model.report` says how each hyper-parameter is known
 
     Raises FormatError if the file is missing, damaged or of a format that fastlstm does not read, RecognitionError if

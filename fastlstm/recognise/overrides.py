@@ -86,7 +86,7 @@ class Book:
         if unknown:
             raise ArgumentError(
                 f"load() got {', '.join(map(repr, unknown))}, which is no hyper-parameter that can be overridden; "
-                f"these can be: {', '.join(KNOWN_OVERRIDES)}"
+                "these can be:" + "".join(f"\n  {name}: {what}" for name, what in KNOWN_OVERRIDES.items())
             )
         for what, value in overrides.items():
             if what in _ACCEPTED and not _ACCEPTED[what](value):

@@ -5,7 +5,6 @@ the weights once at the bandwidth measured in the same run. Prints Markdown, and
 """
 
 import argparse
-import json
 import sys
 import tempfile
 from datetime import date
@@ -84,11 +83,7 @@ def main() -> None:
             result["load_s"] = load_times(write_checkpoint(Path(folder)))
     result["load_average"] = [load_before, machine.load_average()]
     text = report.markdown(result)
-    print(text)
-    if args.output:
-        args.output.parent.mkdir(parents=True, exist_ok=True)
-        Path(f"{args.output}.md").write_text(text)
-        Path(f"{args.output}.json").write_text(json.dumps(result, indent=1) + "\n")
+    report.publish(text, result, args.output)
 
 
 if __name__ == "__main__":

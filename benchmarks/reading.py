@@ -7,7 +7,6 @@ Prints Markdown, and writes NAME.md and NAME.json with -o.
 """
 
 import argparse
-import json
 import subprocess
 import sys
 import tempfile
@@ -18,7 +17,7 @@ import google_crc32c
 import numpy as np
 
 import fastlstm
-from benchmarks import machine
+from benchmarks import machine, report
 from benchmarks.interleave import interleave
 from benchmarks.peers.tensorflow import tf
 
@@ -118,11 +117,7 @@ def main() -> None:
         "load_average": [before, machine.load_average()],
     }
     text = markdown(result)
-    print(text)
-    if args.output:
-        args.output.parent.mkdir(parents=True, exist_ok=True)
-        Path(f"{args.output}.md").write_text(text)
-        Path(f"{args.output}.json").write_text(json.dumps(result, indent=1) + "\n")
+    report.publish(text, result, args.output)
 
 
 if __name__ == "__main__":

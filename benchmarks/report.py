@@ -1,7 +1,18 @@
-"""The result of `benchmarks.compare` as Markdown."""
+"""The result of `benchmarks.compare` as Markdown, and how any result is printed and kept."""
 
+import json
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
+
+
+def publish(text: str, result: dict[str, Any], output: Path | None) -> None:
+    """Print `text`; with `output`, write it there with .md at its end, and `result` with .json."""
+    print(text)
+    if output:
+        output.parent.mkdir(parents=True, exist_ok=True)
+        Path(f"{output}.md").write_text(text)
+        Path(f"{output}.json").write_text(json.dumps(result, indent=1) + "\n")
 
 
 def markdown(result: dict[str, Any]) -> str:

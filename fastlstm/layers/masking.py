@@ -6,13 +6,13 @@ from numbers import Real
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from fastlstm.errors import ArgumentError
+from fastlstm.layers.unweighted import Unweighted
 from fastlstm.layers.weights import size_of
 
 
-class Masking:
+class Masking(Unweighted):
     """A step whose elements are all `mask_value` is masked, for every layer after this one; its elements become 0.
 
     size  D
@@ -31,29 +31,14 @@ class Masking:
             raise ArgumentError(f"{name}: mask_value is {mask_value!r}; expected a finite number")
         self.mask_value = float(mask_value)
 
-    @property
-    def input_size(self) -> int:
-        return self.size
-
-    @property
-    def output_size(self) -> int:
-        return self.size
-
-    def arrays(self) -> dict[str, NDArray[np.floating]]:
-        return {}
-
     def config(self) -> dict[str, Any]:
         return {"size": self.size, "mask_value": self.mask_value, "name": self.name}
-
-    @classmethod
-    def from_arrays(cls, arrays: dict[str, NDArray[np.floating]], config: dict[str, Any]) -> Masking:
-        return cls(**config)
 
     def __repr__(self) -> str:
         return f"Masking({self.size}, {self.mask_value})"
 
 
-class StepMask:
+class StepMask(Unweighted):
     """Takes size + 1 elements and gives the first `size`; the last says with 1 that the step is masked, else 0.
 
     What runs a model in pieces hands the mask of one on to the next with it; no model is made of it.
@@ -66,16 +51,5 @@ class StepMask:
     def input_size(self) -> int:
         return self.size + 1
 
-    @property
-    def output_size(self) -> int:
-        return self.size
-
-    def arrays(self) -> dict[str, NDArray[np.floating]]:
-        return {}
-
     def config(self) -> dict[str, Any]:
         return {"size": self.size}
-
-    @classmethod
-    def from_arrays(cls, arrays: dict[str, NDArray[np.floating]], config: dict[str, Any]) -> StepMask:
-        return cls(**config)

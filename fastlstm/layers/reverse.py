@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
+from fastlstm.layers.unweighted import Unweighted
 from fastlstm.layers.weights import size_of
 
 
-class Reverse:
+class Reverse(Unweighted):
     """The last step first. Of a row with a length, the steps before it alone.
 
     size  D
@@ -22,23 +20,8 @@ class Reverse:
         self.name = name
         self.size = size_of(size, f"{name}: size")
 
-    @property
-    def input_size(self) -> int:
-        return self.size
-
-    @property
-    def output_size(self) -> int:
-        return self.size
-
-    def arrays(self) -> dict[str, NDArray[np.floating]]:
-        return {}
-
     def config(self) -> dict[str, Any]:
         return {"size": self.size, "name": self.name}
-
-    @classmethod
-    def from_arrays(cls, arrays: dict[str, NDArray[np.floating]], config: dict[str, Any]) -> Reverse:
-        return cls(**config)
 
     def __repr__(self) -> str:
         return f"Reverse({self.size})"

@@ -10,11 +10,12 @@ import tempfile
 from datetime import date
 from pathlib import Path
 
-from benchmarks import bandwidth, machine, report
+from benchmarks import report
 from benchmarks.checkpoint import load_times, write_checkpoint
-from benchmarks.interleave import interleave
 from benchmarks.peers import AT_ONE_SIZE, LOOPS, STEPS, checked_loop, checked_step
 from benchmarks.problem import SIZES, Problem, WrongAnswer
+from fastlstm.bench import bandwidth, machine
+from fastlstm.bench.interleave import interleave
 
 LOOP_STEPS = 1000
 

@@ -17,9 +17,10 @@ import google_crc32c
 import numpy as np
 
 import fastlstm
-from benchmarks import machine, report
-from benchmarks.interleave import interleave
+from benchmarks import report
 from benchmarks.peers.tensorflow import tf
+from fastlstm.bench import machine
+from fastlstm.bench.interleave import interleave
 
 SIZES = {"V2 bundle": ([(4096, 8192), (8192,), (16384, 1024)], 2), "V1 file": ([(2048, 4096)] * 3 + [(4096,)] * 3, 1)}
 WHOLE = {"V2 bundle": "model.data-00000-of-00001", "V1 file": "model"}  # where the bytes are

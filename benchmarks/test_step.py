@@ -2,9 +2,9 @@
 
 import pytest
 
-from benchmarks.interleave import interleave
 from benchmarks.peers import AT_ONE_SIZE, STEPS, checked_step
 from benchmarks.problem import SIZES, Problem
+from fastlstm.bench.interleave import interleave
 
 CASES = [(size, name) for size in SIZES for name in STEPS if AT_ONE_SIZE.get(name, size) == size]
 

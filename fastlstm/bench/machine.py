@@ -5,7 +5,10 @@ import platform
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-PACKAGES = ["numpy", "numba", "tensorflow", "tensorflow-cpu", "tf_keras"]
+PACKAGES = [
+    *("numpy", "numba", "tensorflow", "tensorflow-cpu", "tf_keras", "keras"),
+    *("onnxruntime", "onnx", "torch", "ai-edge-litert", "jax", "openvino"),
+]
 
 
 def processor() -> str:

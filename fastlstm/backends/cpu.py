@@ -12,12 +12,16 @@ from numpy.typing import NDArray
 from fastlstm.backends import cpu_loops, jit
 from fastlstm.backends.base import Arrays, Drawing, Pair
 from fastlstm.backends.plan import NONE, Plan, lower
+from fastlstm.backends.simd import lanes
 from fastlstm.errors import DeviceError
 from fastlstm.layers import Layer
 
 jit.forget_stale_code()
 
 _NO_IDS = np.zeros((1, 1), np.int64)
+
+# Time steps of one sequence that are computed together: a multiple of the six rows that products take at once.
+_BLOCK = 24
 
 
 class _Buffers:
@@ -30,13 +34,14 @@ class _Buffers:
         self.rows = np.arange(batch_size)
         self.arguments = (plan.program.ravel(), plan.weights, self.arena.ravel(), plan.row_size, self.tokens, self.rows)
 
-    def state(self) -> list[Pair]:
-        return [(self.arena[:, slot.c].copy(), self.arena[:, slot.h].copy()) for slot in self.plan.states]
+    def state(self, batch_size: int = 1) -> list[Pair]:
+        arena = self.arena[:batch_size]
+        return [(arena[:, slot.c].copy(), arena[:, slot.h].copy()) for slot in self.plan.states]
 
     def set_state(self, state: Sequence[Pair]) -> None:
         for slot, (c, h) in zip(self.plan.states, state, strict=True):
-            self.arena[:, slot.c] = c
-            self.arena[:, slot.h] = h
+            self.arena[: len(h), slot.c] = c
+            self.arena[: len(h), slot.h] = h
 
 
 class CpuSession(_Buffers):
@@ -44,12 +49,13 @@ class CpuSession(_Buffers):
 
     def __init__(self, plan: Plan) -> None:
         super().__init__(plan, 1)
+        self._block: _Buffers | None = None  # for `process`
         row = self.arena[0]
         self.input = None if plan.input is None else row[plan.input]
         self.output = row[plan.output]
         program, weights, arena, _, tokens, rows = self.arguments
-        sized = [number for a in (program, weights, arena) for number in (a.ctypes.data, a.size)]
-        self._table = np.array([*sized, tokens.ctypes.data, rows.ctypes.data], np.int64)
+        addresses = [a.ctypes.data for a in (program, weights, arena, tokens, rows)]
+        self._table = np.array([*addresses, len(plan.program)], np.int64)
         step = cpu_loops.step_32 if plan.weights.dtype == np.float32 else cpu_loops.step_64
         self.advance = partial(step, self._table.ctypes.data)
         # Compile, or load from the disk cache, what a live stream will call.
@@ -58,7 +64,11 @@ class CpuSession(_Buffers):
         self.arena[:] = 0
 
     def process(self, xs: NDArray[np.floating] | NDArray[np.int64], ys: NDArray[np.floating]) -> None:
-        _run(self, xs[None], np.array([len(xs)]), ys[None])
+        if self._block is None:
+            self._block = _Buffers(self.plan, _BLOCK)
+        self._block.arena[0] = self.arena[0]
+        _run_one(self._block, xs, ys)
+        self.arena[0] = self._block.arena[0]
 
 
 class CpuBackend:
@@ -67,7 +77,7 @@ class CpuBackend:
     def __init__(self, layers: Sequence[Layer], dtype: np.dtype) -> None:
         if config.DISABLE_JIT:
             raise DeviceError("device 'cpu' is compiled, and NUMBA_DISABLE_JIT forbids that; pass device='numpy'")
-        self.plan = lower(layers, dtype)
+        self.plan = lower(layers, dtype, lanes(dtype))
 
     def session(self) -> CpuSession:
         return CpuSession(self.plan)
@@ -75,11 +85,19 @@ class CpuBackend:
     def run(
         self, xs: Arrays, state: Sequence[Pair], lengths: NDArray[np.int64]
     ) -> tuple[NDArray[np.floating], list[Pair]]:
-        buffers = _Buffers(self.plan, len(xs))
-        buffers.set_state(state)
-        ys = np.empty((*xs.shape[:2], _width(self.plan)), self.plan.weights.dtype)
-        _run(buffers, xs, lengths, ys)
-        return ys, buffers.state()
+        batch, steps = xs.shape[:2]
+        ys = np.empty((batch, steps, _width(self.plan)), self.plan.weights.dtype)
+        if batch == 1 and steps > 1:
+            buffers = _Buffers(self.plan, min(steps, _BLOCK))
+            buffers.set_state(state)
+            length = lengths[0]
+            _run_one(buffers, xs[0, :length], ys[0, :length])
+            ys[0, length:] = 0
+        else:
+            buffers = _Buffers(self.plan, batch)
+            buffers.set_state(state)
+            _run(buffers, xs, lengths, ys)
+        return ys, buffers.state(batch)
 
     def generate(
         self, n: int, prime: Arrays, lengths: NDArray[np.int64], state: Sequence[Pair], drawing: Drawing | None
@@ -97,7 +115,7 @@ class CpuBackend:
             drawing.top_p or 1.0, drawing.probabilities, np.uint64(drawing.seed), np.uint64(drawing.position),
             drawing.stop, np.empty(width, np.int64), np.empty(width),
         )  # fmt: skip
-        return (drawn if source == NONE else ys), buffers.state()
+        return (drawn if source == NONE else ys), buffers.state(batch)
 
 
 def _one_step(plan: Plan) -> tuple[Arrays, NDArray[np.floating]]:
@@ -122,3 +140,9 @@ def _run(buffers: _Buffers, xs: Arrays, lengths: NDArray[np.int64], ys: NDArray[
     vectors, ids, source = _input(buffers.plan, xs)
     rows = np.empty(len(xs), np.int64)  # the loop overwrites it, and a session's own must stay
     cpu_loops.run(*buffers.arguments[:5], rows, vectors, ids, lengths, source, buffers.plan.output.start, ys)
+
+
+def _run_one(buffers: _Buffers, xs: Arrays, ys: NDArray[np.floating]) -> None:
+    """`_run` of one sequence, xs (T, D) or ids (T,) -> ys (T, V), in blocks of time steps."""
+    vectors, ids, source = _input(buffers.plan, xs[None])
+    cpu_loops.run_block(*buffers.arguments, vectors[0], ids[0], source, buffers.plan.output.start, ys)

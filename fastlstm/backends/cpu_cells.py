@@ -1,58 +1,94 @@
-"""The layers as compiled functions: one time step of one batch row each.
+"""The layers as compiled functions: one time step of some rows of the batch.
 
-op       (COLUMNS,) the layer's row of the program
-weights  the plan's
-row      (row_size,) the batch row's stretch of the arena
-token    the batch row's id
+op         (COLUMNS,) the layer's row of the program
+weights    the plan's
+arena      rows of row_size elements, `row` one of them
+tokens     (B,) the rows' ids
+rows       (batch,) which rows take part
+
+`lstm_block` and `gru_block` take as `rows` the time steps of one sequence, the first of which has the state before it.
+A stretch of an arena row is given by where it begins and its size; sizes in the plan that are padded to whole vectors
+(`packing.py`) are so here.
 """
 
 from __future__ import annotations
 
 from fastlstm.backends import plan as p
 from fastlstm.backends import scalar as s
-from fastlstm.backends.cpu_vectors import activate, add_product, add_scaled, clip, copy, fill, normalise
-from fastlstm.backends.jit import inner
-from fastlstm.backends.memory import part
+from fastlstm.backends.cpu_products import add_blocks, add_product, add_products, add_the_rest, add_whole_tiles
+from fastlstm.backends.cpu_vectors import LINEAR, activate, add_scaled, clip, fill, normalise
+from fastlstm.backends.jit import inner, scalar
+from fastlstm.backends.memory import at
+from fastlstm.backends.simd import copy_lanes, lanes_of
+
+
+@scalar
+def _begin(op, weights, row, token, width):
+    """The gates' sums before x and h: the bias, or what stands in the table for the id."""
+    first = op[p.BIAS] if op[p.TABLE] == p.NONE else op[p.TABLE] + token * width
+    copy_lanes(at(row, op[p.GATES]), at(weights, first), width)
 
 
 @inner
-def _gates(z, hidden):
-    """z (4H,) -> its four stretches i f g o, each (H,)."""
-    return part(z, 0, hidden), part(z, hidden, hidden), part(z, 2 * hidden, hidden), part(z, 3 * hidden, hidden)
+def lstm(op, weights, arena, row_size, tokens, rows, batch):
+    """One LSTM layer."""
+    width, depth = op[p.WIDTH], op[p.IN] + op[p.OUT]
+    for r in range(batch):
+        _begin(op, weights, at(arena, rows[r] * row_size), tokens[rows[r]], width)
+    x = op[p.H] - op[p.IN]
+    add_products(arena, row_size, rows, batch, op[p.GATES], width, x, depth, at(weights, op[p.KERNEL]))
+    for r in range(batch):
+        _cell(op, weights, at(arena, rows[r] * row_size))
+    if op[p.PROJECTION] != p.NONE:
+        _project(op, weights, arena, row_size, rows, batch)
 
 
 @inner
-def lstm(op, weights, row, token):
-    """One LSTM layer, one time step, one batch row. z are the gates' sums, in four stretches i f g o."""
-    hidden, out = op[p.HIDDEN], op[p.OUT]
-    c, h, z = part(row, op[p.C], hidden), part(row, op[p.H], out), part(row, op[p.GATES], 4 * hidden)
+def lstm_block(op, weights, arena, row_size, tokens, rows, batch):
+    """One LSTM layer over a sequence: what x adds to whole tiles at all steps at once, what h adds step by step."""
+    width, depth, inputs = op[p.WIDTH], op[p.IN] + op[p.OUT], op[p.IN]
+    x, kernel = op[p.H] - inputs, at(weights, op[p.KERNEL])
+    for r in range(batch):
+        _begin(op, weights, at(arena, rows[r] * row_size), tokens[rows[r]], width)
+    add_blocks(arena, row_size, rows, batch, op[p.GATES], width, x, inputs, kernel, depth)
+    for r in range(batch):
+        row = at(arena, rows[r] * row_size)
+        if r > 0:
+            carry(op, at(arena, rows[r - 1] * row_size), row)
+        if op[p.MASK] != p.NONE and row[op[p.MASK]] != 0:
+            continue
+        z = at(row, op[p.GATES])
+        add_whole_tiles(z, width, at(row, op[p.H]), op[p.OUT], kernel, depth, inputs)
+        add_the_rest(z, width, at(row, x), depth, kernel)
+        _cell(op, weights, row)
+        if op[p.PROJECTION] != p.NONE:
+            _project(op, weights, arena, row_size, at(rows, r), 1)
 
-    first = op[p.BIAS] if op[p.TABLE] == p.NONE else op[p.TABLE] + token * 4 * hidden
-    copy(z, part(weights, first, 4 * hidden))
-    if op[p.TABLE] == p.NONE:
-        add_product(z, part(row, op[p.SOURCE], op[p.IN]), weights, op[p.KERNEL])
-    add_product(z, h, weights, op[p.RECURRENT])
 
-    m = h if op[p.PROJECTION] == p.NONE else part(row, op[p.SCRATCH], hidden)
+@inner
+def carry(op, before, row):
+    """The state of a layer in another row: c, of an LSTM, and h."""
+    if op[p.OP] == p.LSTM_CELL:
+        copy_lanes(at(row, op[p.C]), at(before, op[p.C]), op[p.HIDDEN])
+    copy_lanes(at(row, op[p.H]), at(before, op[p.H]), op[p.OUT])
+
+
+@inner
+def _cell(op, weights, row):
+    """The gates' sums, c -> c, and h or what is to be projected."""
+    c, z, m = at(row, op[p.C]), at(row, op[p.GATES]), at(row, op[p.H] if op[p.PROJECTION] == p.NONE else op[p.SCRATCH])
     if op[p.OPTIONS] == 0:
-        _plain_cell(z, c, m)
+        _plain_cell(op[p.WIDTH] // 4, z, c, m)
     else:
         _optioned_cell(op, weights, z, c, m)
 
-    if op[p.PROJECTION] != p.NONE:
-        fill(h, 0)
-        add_product(h, m, weights, op[p.PROJECTION])
-        if op[p.PROJ_CLIP] != p.NONE:
-            clip(h, weights[op[p.PROJ_CLIP]])
 
-
-@inner
-def _plain_cell(z, c, m):
-    """z (4H,), c (H,) -> c, m (H,): tanh, sigmoid and no options, in one pass."""
-    hidden = c.size
-    z_i, z_f, z_g, z_o = _gates(z, hidden)
+@scalar
+def _plain_cell(hidden, z, c, m):
+    """z (4, hidden), c (hidden,) -> c, m (hidden,), all padded: tanh, sigmoid and no options, in one pass."""
+    z_f, z_g, z_o = at(z, hidden), at(z, 2 * hidden), at(z, 3 * hidden)
     for j in range(hidden):
-        c_new, m_new = s.cell(z_i[j], z_f[j], z_g[j], z_o[j], c[j])
+        c_new, m_new = s.cell(z[j], z_f[j], z_g[j], z_o[j], c[j])
         c[j] = c_new
         m[j] = m_new
 
@@ -60,127 +96,187 @@ def _plain_cell(z, c, m):
 @inner
 def _optioned_cell(op, weights, z, c, m):
     """The cell's equations with any activations, layer norm, peepholes and clip, a pass for each term."""
-    hidden, peepholes, norm = c.size, op[p.PEEPHOLES], op[p.NORM]
-    z_i, z_f, z_g, z_o = _gates(z, hidden)
-    if norm != p.NONE:
-        _norm_gates(z, part(weights, norm, 10 * hidden + 1), hidden)
-    if peepholes != p.NONE:  # i and f look at the old cell state
-        add_scaled(z_i, part(weights, peepholes, hidden), c)
-        add_scaled(z_f, part(weights, peepholes + hidden, hidden), c)
-    activate(op[p.RECURRENT_ACTIVATION], z_i)
-    activate(op[p.RECURRENT_ACTIVATION], z_f)
-    activate(op[p.ACTIVATION], z_g)
-    for j in range(hidden):
+    n, stride, peepholes, norm = op[p.HIDDEN], op[p.WIDTH] // 4, at(weights, op[p.PEEPHOLES]), at(weights, op[p.NORM])
+    has_peepholes, has_norm = op[p.PEEPHOLES] != p.NONE, op[p.NORM] != p.NONE
+    z_i, z_f, z_g, z_o = z, at(z, stride), at(z, 2 * stride), at(z, 3 * stride)
+    if has_norm:  # gamma (4, H), bias (4, H), gamma and beta of the cell state (H), epsilon; H padded to stride
+        for k in range(4):
+            gamma, beta = at(norm, k * stride), at(norm, (4 + k) * stride)
+            normalise(at(z, k * stride), n, gamma, beta, norm[10 * stride])
+    if has_peepholes:  # i and f look at the old cell state
+        add_scaled(z_i, n, peepholes, c)
+        add_scaled(z_f, n, at(peepholes, stride), c)
+    activate(op[p.RECURRENT_ACTIVATION], z_i, n)
+    activate(op[p.RECURRENT_ACTIVATION], z_f, n)
+    activate(op[p.ACTIVATION], z_g, n)
+    for j in range(n):
         c[j] = z_f[j] * c[j] + z_i[j] * z_g[j]
-    if norm != p.NONE:
-        epsilon = weights[norm + 10 * hidden]
-        normalise(c, part(weights, norm + 8 * hidden, hidden), part(weights, norm + 9 * hidden, hidden), epsilon)
+    if has_norm:
+        normalise(c, n, at(norm, 8 * stride), at(norm, 9 * stride), norm[10 * stride])
     if op[p.CELL_CLIP] != p.NONE:
-        clip(c, weights[op[p.CELL_CLIP]])
-    if peepholes != p.NONE:  # o looks at the new one, clipped
-        add_scaled(z_o, part(weights, peepholes + 2 * hidden, hidden), c)
-    activate(op[p.RECURRENT_ACTIVATION], z_o)
-    copy(z_g, c)
-    activate(op[p.ACTIVATION], z_g)
-    for j in range(hidden):
+        clip(c, n, weights[op[p.CELL_CLIP]])
+    if has_peepholes:  # o looks at the new one, clipped
+        add_scaled(z_o, n, at(peepholes, 2 * stride), c)
+    activate(op[p.RECURRENT_ACTIVATION], z_o, n)
+    copy_lanes(z_g, c, n)
+    activate(op[p.ACTIVATION], z_g, n)
+    for j in range(n):
         m[j] = z_o[j] * z_g[j]
 
 
 @inner
-def _norm_gates(z, block, hidden):
-    """Each of z's stretches normalised. block: gamma (4H), bias (4H), the cell state's gamma and beta, epsilon."""
-    for k in range(4):
-        gamma, beta = part(block, k * hidden, hidden), part(block, (4 + k) * hidden, hidden)
-        normalise(part(z, k * hidden, hidden), gamma, beta, block[10 * hidden])
+def _project(op, weights, arena, row_size, rows, batch):
+    """h = what SCRATCH holds @ the projection, clipped. The gates' room is free by then, and takes the product."""
+    lanes, out, z = lanes_of(weights), op[p.OUT], op[p.GATES]
+    width = (out + lanes - 1) // lanes * lanes
+    for r in range(batch):
+        fill(at(arena, rows[r] * row_size + z), width, 0)
+    kernel = at(weights, op[p.PROJECTION])
+    add_products(arena, row_size, rows, batch, z, width, op[p.SCRATCH], op[p.HIDDEN], kernel)
+    for r in range(batch):
+        row = at(arena, rows[r] * row_size)
+        if op[p.PROJ_CLIP] != p.NONE:
+            clip(at(row, z), out, weights[op[p.PROJ_CLIP]])
+        copy_lanes(at(row, op[p.H]), at(row, z), out)
 
 
 @inner
-def gru(op, weights, row, token):
-    """One GRU layer. u are four stretches: the candidate's sums, z's, r's, and what r multiplies."""
-    hidden = op[p.HIDDEN]
-    h, u = part(row, op[p.H], hidden), part(row, op[p.GATES], 4 * hidden)
-    if op[p.TABLE] == p.NONE:
-        copy(u, part(weights, op[p.BIAS], 4 * hidden))
-        add_product(part(u, 0, 3 * hidden), part(row, op[p.SOURCE], op[p.IN]), weights, op[p.KERNEL])
-    else:
-        copy(u, part(weights, op[p.TABLE] + token * 4 * hidden, 4 * hidden))
-    g, z, r, a = _gates(u, hidden)
+def gru(op, weights, arena, row_size, tokens, rows, batch):
+    """One GRU layer. GATES are four stretches: the candidate's sums, z's, r's, and what r multiplies."""
+    _gru_inputs(op, weights, arena, row_size, tokens, rows, batch)
+    width, hidden, u = op[p.WIDTH], op[p.HIDDEN], op[p.GATES]
     after = op[p.CANDIDATE] == p.NONE  # r multiplies h's product, not h itself
-    add_product(part(u, hidden, (3 if after else 2) * hidden), h, weights, op[p.RECURRENT])
-    activate(op[p.RECURRENT_ACTIVATION], z)
-    activate(op[p.RECURRENT_ACTIVATION], r)
-    if after:
-        add_scaled(g, r, a)
-    else:
-        for j in range(hidden):
-            a[j] = r[j] * h[j]
-        add_product(g, a, weights, op[p.CANDIDATE])
-    activate(op[p.ACTIVATION], g)
-    for j in range(hidden):
+    gates, kernel = (3 if after else 2) * width, at(weights, op[p.RECURRENT])
+    add_products(arena, row_size, rows, batch, u + width, gates, op[p.H], hidden, kernel)
+    for r in range(batch):
+        _gru_gates(op, at(arena, rows[r] * row_size))
+    if not after:
+        kernel = at(weights, op[p.CANDIDATE])
+        add_products(arena, row_size, rows, batch, u, width, u + 3 * width, hidden, kernel)
+    for r in range(batch):
+        _gru_state(op, at(arena, rows[r] * row_size))
+
+
+@inner
+def gru_block(op, weights, arena, row_size, tokens, rows, batch):
+    """One GRU layer over a sequence: what x adds at all steps at once, what h adds step by step."""
+    _gru_inputs(op, weights, arena, row_size, tokens, rows, batch)
+    width, hidden, after = op[p.WIDTH], op[p.HIDDEN], op[p.CANDIDATE] == p.NONE
+    for r in range(batch):
+        row = at(arena, rows[r] * row_size)
+        if r > 0:
+            carry(op, at(arena, rows[r - 1] * row_size), row)
+        if op[p.MASK] != p.NONE and row[op[p.MASK]] != 0:
+            continue
+        u, gates = at(row, op[p.GATES]), (3 if after else 2) * width
+        add_product(at(u, width), gates, at(row, op[p.H]), hidden, at(weights, op[p.RECURRENT]))
+        _gru_gates(op, row)
+        if not after:
+            add_product(u, width, at(u, 3 * width), hidden, at(weights, op[p.CANDIDATE]))
+        _gru_state(op, row)
+
+
+@inner
+def _gru_inputs(op, weights, arena, row_size, tokens, rows, batch):
+    """The sums before h."""
+    width = op[p.WIDTH]
+    for r in range(batch):
+        _begin(op, weights, at(arena, rows[r] * row_size), tokens[rows[r]], 4 * width)
+    if op[p.TABLE] == p.NONE:
+        kernel = at(weights, op[p.KERNEL])
+        add_products(arena, row_size, rows, batch, op[p.GATES], 3 * width, op[p.SOURCE], op[p.IN], kernel)
+
+
+@inner
+def _gru_gates(op, row):
+    """z and r; the fourth stretch becomes r * h, or with reset_after what r multiplies is added to the candidate."""
+    n, width, g, h = op[p.HIDDEN], op[p.WIDTH], at(row, op[p.GATES]), at(row, op[p.H])
+    z, r, a = at(g, width), at(g, 2 * width), at(g, 3 * width)
+    activate(op[p.RECURRENT_ACTIVATION], z, n)
+    activate(op[p.RECURRENT_ACTIVATION], r, n)
+    if op[p.CANDIDATE] == p.NONE:
+        add_scaled(g, n, r, a)
+        return
+    for j in range(n):
+        a[j] = r[j] * h[j]
+
+
+@inner
+def _gru_state(op, row):
+    n, g, h = op[p.HIDDEN], at(row, op[p.GATES]), at(row, op[p.H])
+    z = at(g, op[p.WIDTH])
+    activate(op[p.ACTIVATION], g, n)
+    for j in range(n):
         h[j] = s.blend(z[j], h[j], g[j])
 
 
 @inner
-def dense(op, weights, row):
-    x, y = part(row, op[p.SOURCE], op[p.IN]), part(row, op[p.TARGET], op[p.OUT])
-    _affine(y, x, weights, op[p.BIAS], op[p.KERNEL], op[p.ACTIVATION])
-
-
-@inner
-def _affine(y, x, weights, bias, kernel, activation):
-    """y (OUT,) = activation(x kernel + bias)."""
-    copy(y, part(weights, bias, y.size))
-    add_product(y, x, weights, kernel)
-    activate(activation, y)
+def dense(op, weights, arena, row_size, rows, batch):
+    width, y = op[p.WIDTH], op[p.TARGET]
+    for r in range(batch):
+        copy_lanes(at(arena, rows[r] * row_size + y), at(weights, op[p.BIAS]), width)
+    add_products(arena, row_size, rows, batch, y, width, op[p.SOURCE], op[p.IN], at(weights, op[p.KERNEL]))
+    if op[p.ACTIVATION] != LINEAR:
+        for r in range(batch):
+            activate(op[p.ACTIVATION], at(arena, rows[r] * row_size + y), op[p.OUT])
 
 
 @inner
 def other(op, weights, row, token):
     """The operations that take next to no time."""
-    code, y = op[p.OP], part(row, op[p.TARGET], op[p.OUT])
-    if code == p.GATHER:
-        copy(y, part(weights, op[p.TABLE] + token * op[p.OUT], op[p.OUT]))
+    code, y, n = op[p.OP], at(row, op[p.TARGET]), op[p.OUT]
+    if code == p.COPY:
+        copy_lanes(y, at(row, op[p.SOURCE]), n)
+    elif code == p.GATHER:
+        copy_lanes(y, at(weights, op[p.TABLE] + token * n), n)
     elif code == p.ONE_HOT:
-        fill(y, 0)
+        fill(y, n, 0)
         y[token] = 1
     elif code == p.AROUND:
-        _around(op, weights, row, y)
+        _around(op, weights, row, y, n)
     elif code == p.MASK_ID:
         row[op[p.MASK]] = token == 0
     else:
-        _mask_value(part(row, op[p.SOURCE], y.size), weights[op[p.VALUE]], part(row, op[p.MASK], 1), y)
+        _mask_value(at(row, op[p.SOURCE]), n, weights[op[p.VALUE]], at(row, op[p.MASK]), y)
 
 
 @inner
-def _mask_value(x, value, mask, y):
-    """mask (1,) = 1 where x (D,) is all `value`, else 0; y (D,) = x, or 0 where it is."""
+def _mask_value(x, n, value, mask, y):
+    """mask (1,) = 1 where x (n,) is all `value`, else 0; y (n,) = x, or 0 where it is."""
     same = 0
-    while same < x.size and x[same] == value:
+    while same < n and x[same] == value:
         same += 1
-    live = same < x.size
+    live = same < n
     mask[0] = not live
-    for j in range(x.size):
+    for j in range(n):
         y[j] = x[j] if live else type(value)(0)
 
 
 @inner
-def _around(op, weights, row, y):
-    """y (OUT,) = h, or 0 where the step is masked; then with x: x + y, or mixed by the gates of a highway."""
-    size, masked = y.size, op[p.MASK] != p.NONE and row[op[p.MASK]] != 0
-    h = part(row, op[p.H], size)
-    for j in range(size):
+def _around(op, weights, row, y, n):
+    """y (n,) = h, or 0 where the step is masked; then with x: x + y, or mixed by the gates of a highway."""
+    h, masked = at(row, op[p.H]), op[p.MASK] != p.NONE and row[op[p.MASK]] != 0
+    for j in range(n):
         y[j] = type(h[j])(0) if masked else h[j]
     if op[p.SOURCE] == p.NONE:
         return
-    x, carry = part(row, op[p.SOURCE], size), part(row, op[p.GATES], size)
+    x = at(row, op[p.SOURCE])
     if op[p.KERNEL] == p.NONE:
-        for j in range(size):
+        for j in range(n):
             y[j] += x[j]
         return
-    sigmoid, transform = op[p.RECURRENT_ACTIVATION], part(row, op[p.SCRATCH], size)
-    _affine(carry, x, weights, op[p.BIAS], op[p.KERNEL], sigmoid)
-    if op[p.TRANSFORM] != p.NONE:
-        _affine(transform, x, weights, op[p.TRANSFORM_BIAS], op[p.TRANSFORM], sigmoid)
-    coupled = op[p.TRANSFORM] == p.NONE
-    for j in range(size):
-        y[j] = x[j] * carry[j] + y[j] * (type(carry[j])(1) - carry[j] if coupled else transform[j])
+    carried, transform, coupled = at(row, op[p.GATES]), at(row, op[p.SCRATCH]), op[p.TRANSFORM] == p.NONE
+    _affine(op, weights, carried, x, op[p.BIAS], op[p.KERNEL])
+    if not coupled:
+        _affine(op, weights, transform, x, op[p.TRANSFORM_BIAS], op[p.TRANSFORM])
+    for j in range(n):
+        y[j] = x[j] * carried[j] + y[j] * (type(carried[j])(1) - carried[j] if coupled else transform[j])
+
+
+@inner
+def _affine(op, weights, y, x, bias, kernel):
+    """y (WIDTH,) = activation(x kernel + bias)."""
+    width = op[p.WIDTH]
+    copy_lanes(y, at(weights, bias), width)
+    add_product(y, width, x, op[p.OUT], at(weights, kernel))
+    activate(op[p.RECURRENT_ACTIVATION], y, width)

@@ -8,22 +8,21 @@ from fastlstm.backends.jit import inner
 
 
 @inner
-def largest(y):
-    """Index of the largest, the first of equals."""
+def largest(y, n):
+    """Index of the largest of y (n,), the first of equals."""
     best = 0
-    for j in range(y.size):
+    for j in range(n):
         if y[j] > y[best]:
             best = j
     return best
 
 
 @inner
-def draw(y, probabilities, temperature, top_k, top_p, chance, order, mass):
-    """An index drawn with probability ~ exp(y / temperature), or y^(1 / temperature) where y are probabilities.
+def draw(y, n, probabilities, temperature, top_k, top_p, chance, order, mass):
+    """An index of y (n,), by probability ~ exp(y / temperature), or y^(1 / temperature) of probabilities.
 
     Only the top_k largest count, and of these the fewest that hold top_p of the whole; in float64 throughout.
     """
-    n = y.size
     largest = -np.inf
     for j in range(n):
         mass[j] = np.log(np.float64(y[j])) if probabilities else np.float64(y[j])

@@ -1,54 +1,91 @@
 """The CPU backend's compiled loops, which walk any plan. Nothing in them allocates, and they run without the GIL.
 
-Arrays are the flat buffers of `plan.py`: `weights`, and an arena of one row for each row of the batch. `rows`
-are the batch rows that take part in a step; the others' state stays as it is.
+`weights` and `arena` are the flat buffers of `plan.py`, the arena with one row for each of the batch. `rows` are the
+batch rows that take part in a step; the others' state stays as it is.
 """
 
 from __future__ import annotations
 
 import numpy as np
-from numba import carray
 
 from fastlstm.backends import plan as p
 from fastlstm.backends import scalar as s
-from fastlstm.backends.cpu_cells import dense, gru, lstm, other
+from fastlstm.backends.cpu_cells import carry, dense, gru, gru_block, lstm, lstm_block, other
 from fastlstm.backends.cpu_draw import draw, largest
-from fastlstm.backends.cpu_vectors import copy, fill
-from fastlstm.backends.jit import compiled, inlined
-from fastlstm.backends.memory import part, pointer
+from fastlstm.backends.cpu_vectors import fill
+from fastlstm.backends.jit import compiled, inlined, inner, scalar
+from fastlstm.backends.memory import at, base, pointer
+from fastlstm.backends.simd import copy_lanes
 
 
-@compiled
-def advance(program, weights, arena, row_size, tokens, rows):
-    """One time step of the batch rows `rows`: inputs are in the arena, or ids in tokens (B,)."""
-    for k in range(program.size // p.COLUMNS):
-        op = part(program, k * p.COLUMNS, p.COLUMNS)
-        for r in range(rows.size):
-            row, token = part(arena, rows[r] * row_size, row_size), tokens[rows[r]]
-            code = op[p.OP]
-            if code == p.DENSE:
-                dense(op, weights, row)
-            elif code != p.LSTM_CELL and code != p.GRU_CELL:
-                other(op, weights, row, token)
-            elif op[p.MASK] != p.NONE and row[op[p.MASK]] != 0:
-                continue  # a masked step: the state stays, and h with it
-            elif code == p.LSTM_CELL:
-                lstm(op, weights, row, token)
-            else:
-                gru(op, weights, row, token)
+@inner
+def advance(program, operations, weights, arena, row_size, tokens, rows, batch):
+    """One time step of `rows` (batch,), whose order may change: inputs are in the arena, or ids in tokens."""
+    for k in range(operations):
+        op = at(program, k * p.COLUMNS)
+        code = op[p.OP]
+        if code == p.LSTM_CELL:
+            lstm(op, weights, arena, row_size, tokens, rows, _live(op, arena, row_size, rows, batch))
+        elif code == p.DENSE:
+            dense(op, weights, arena, row_size, rows, batch)
+        elif code == p.GRU_CELL:
+            gru(op, weights, arena, row_size, tokens, rows, _live(op, arena, row_size, rows, batch))
+        else:
+            for r in range(batch):
+                other(op, weights, at(arena, rows[r] * row_size), tokens[rows[r]])
+
+
+@scalar
+def _live(op, arena, row_size, rows, batch):
+    """How many rows are not masked; they come to stand first. The others keep their state, and h with it."""
+    if op[p.MASK] == p.NONE:
+        return batch
+    r = 0
+    while r < batch:
+        if arena[rows[r] * row_size + op[p.MASK]] != 0:
+            batch -= 1
+            rows[r], rows[batch] = rows[batch], rows[r]
+        else:
+            r += 1
+    return batch
+
+
+@inner
+def advance_block(program, operations, weights, arena, row_size, tokens, rows, batch):
+    """The time steps `rows` (batch,), in their order, of one sequence; row 0 has the state before them."""
+    for k in range(operations):
+        op = at(program, k * p.COLUMNS)
+        code = op[p.OP]
+        if code == p.LSTM_CELL:
+            lstm_block(op, weights, arena, row_size, tokens, rows, batch)
+        elif code == p.DENSE:
+            dense(op, weights, arena, row_size, rows, batch)
+        elif code == p.GRU_CELL:
+            gru_block(op, weights, arena, row_size, tokens, rows, batch)
+        else:
+            for r in range(batch):
+                other(op, weights, at(arena, rows[r] * row_size), tokens[rows[r]])
+
+
+@inner
+def carry_back(program, operations, arena, row_size, row):
+    """The state in `row` becomes that in row 0."""
+    for k in range(operations):
+        op = at(program, k * p.COLUMNS)
+        if op[p.OP] == p.LSTM_CELL or op[p.OP] == p.GRU_CELL:
+            carry(op, at(arena, row * row_size), arena)
 
 
 @inlined
 def _step(table, dtype):
-    """`advance` for an arena of one row, all its arrays found through a table of 8 integers.
+    """`advance` of one row, all that it needs found through a table of 6 integers.
 
-    table  addresses and sizes: program, weights, arena; addresses: tokens, rows. For each array that a call passes,
+    table  addresses: program, weights, arena, tokens, rows; then how many operations. For each array that is passed,
            Numba would allocate something and spend 0.1 us
     """
-    t = carray(pointer(table), 8, np.int64)
-    program, weights = carray(pointer(t[0]), t[1], np.int64), carray(pointer(t[2]), t[3], dtype)
-    tokens, rows = carray(pointer(t[6]), 1, np.int64), carray(pointer(t[7]), 1, np.int64)
-    advance(program, weights, carray(pointer(t[4]), t[5], dtype), t[5], tokens, rows)
+    t = pointer(table, np.int64)
+    program, tokens, rows = pointer(t[0], np.int64), pointer(t[3], np.int64), pointer(t[4], np.int64)
+    advance(program, t[5], pointer(t[1], dtype), pointer(t[2], dtype), 0, tokens, rows, 1)
 
 
 @compiled
@@ -65,6 +102,8 @@ def step_64(table):
 def run(program, weights, arena, row_size, tokens, rows, xs, ids, lengths, source, target, ys):
     """A known sequence: xs (B, T, D), or ids (B, T) where source is NONE -> ys (B, T, V), zeros past each length."""
     batch, steps, outputs = ys.shape
+    operations, inputs = program.size // p.COLUMNS, xs.shape[2]
+    x, y = base(xs), base(ys)
     for t in range(steps):
         count = 0
         for b in range(batch):
@@ -74,12 +113,33 @@ def run(program, weights, arena, row_size, tokens, rows, xs, ids, lengths, sourc
                 if source == p.NONE:
                     tokens[b] = ids[b, t]
                 else:
-                    copy(part(arena, b * row_size + source, xs.shape[2]), xs[b, t])
+                    copy_lanes(at(base(arena), b * row_size + source), at(x, (b * steps + t) * inputs), inputs)
             else:
-                fill(ys[b, t], 0)
-        advance(program, weights, arena, row_size, tokens, part(rows, 0, count))
+                fill(at(y, (b * steps + t) * outputs), outputs, 0)
+        advance(base(program), operations, base(weights), base(arena), row_size, base(tokens), base(rows), count)
         for r in range(count):
-            copy(ys[rows[r], t], part(arena, rows[r] * row_size + target, outputs))
+            place = at(y, (rows[r] * steps + t) * outputs)
+            copy_lanes(place, at(base(arena), rows[r] * row_size + target), outputs)
+
+
+@compiled
+def run_block(program, weights, arena, row_size, tokens, rows, xs, ids, source, target, ys):
+    """`run` of one sequence, as many steps at a time as the arena has rows: xs (T, D) or ids (T,) -> ys (T, V)."""
+    steps, outputs = ys.shape
+    operations, inputs, block = program.size // p.COLUMNS, xs.shape[1], rows.size
+    x, y, memory = base(xs), base(ys), base(arena)
+    for start in range(0, steps, block):
+        count = min(block, steps - start)
+        for r in range(count):
+            rows[r] = r
+            if source == p.NONE:
+                tokens[r] = ids[start + r]
+            else:
+                copy_lanes(at(memory, r * row_size + source), at(x, (start + r) * inputs), inputs)
+        advance_block(base(program), operations, base(weights), memory, row_size, base(tokens), base(rows), count)
+        for r in range(count):
+            copy_lanes(at(y, (start + r) * outputs), at(memory, r * row_size + target), outputs)
+        carry_back(base(program), operations, memory, row_size, count - 1)
 
 
 @compiled
@@ -96,43 +156,44 @@ def generate(program, weights, arena, row_size, tokens, rows, xs, ids, lengths, 
     order (V,) int64, mass (V,) float64: scratch
     """
     batch, steps = ids.shape if source == p.NONE else xs.shape[:2]
-    outputs = mass.size
+    outputs, operations = mass.size, program.size // p.COLUMNS
+    x, y, memory, inputs = base(xs), base(ys), base(arena), xs.shape[2]
     n = drawn.shape[1] if source == p.NONE else ys.shape[1]
     for t in range(steps + n - 1):
         count = 0
         for b in range(batch):
-            at = t - (steps - lengths[b])
-            if at < 0 or tokens[b] < 0:
+            when, row = t - (steps - lengths[b]), at(memory, b * row_size)
+            if when < 0 or tokens[b] < 0:
                 continue
             rows[count] = b
             count += 1
-            if at < lengths[b]:
+            if when < lengths[b]:
                 if source == p.NONE:
-                    tokens[b] = ids[b, at]
+                    tokens[b] = ids[b, when]
                 else:
-                    copy(part(arena, b * row_size + source, xs.shape[2]), xs[b, at])
+                    copy_lanes(at(row, source), at(x, (b * steps + when) * inputs), inputs)
             elif source != p.NONE:
-                copy(part(arena, b * row_size + source, outputs), part(arena, b * row_size + target, outputs))
+                copy_lanes(at(row, source), at(row, target), outputs)
         if count == 0 and t >= steps:
             break  # every row has drawn its stop
-        advance(program, weights, arena, row_size, tokens, part(rows, 0, count))
+        advance(base(program), operations, base(weights), memory, row_size, base(tokens), base(rows), count)
         k = t - (steps - 1)
         if k < 0:
             continue
         for r in range(count):
             b = rows[r]
-            y = part(arena, b * row_size + target, outputs)
+            output = at(memory, b * row_size + target)
             if source != p.NONE:
-                copy(ys[b, k], y)
+                copy_lanes(at(y, (b * n + k) * outputs), output, outputs)
                 continue
             if greedy:
-                token = largest(y)
+                token = largest(output, outputs)
             else:
                 chance = s.uniform(seed, np.uint64(b), position + np.uint64(k))
-                token = draw(y, probabilities, temperature, top_k, top_p, chance, order, mass)
+                token = draw(output, outputs, probabilities, temperature, top_k, top_p, chance, order, mass)
             tokens[b] = token
             drawn[b, k] = token
             for e in range(stop.size):
                 if token == stop[e]:
-                    fill(drawn[b, k:], token)
+                    drawn[b, k:] = token
                     tokens[b] = -1

@@ -1,4 +1,4 @@
-"""Compiled loops over one or two vectors: what the cells of `cpu_cells.py` are made of."""
+"""Compiled loops over one or two vectors, given by pointer and size: what the cells of `cpu_cells.py` are made of."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import math
 
 from fastlstm.backends import scalar as s
 from fastlstm.backends.jit import inner, scalar
-from fastlstm.backends.memory import part
 from fastlstm.layers import Activation
 
 # The codes as plain integers, which Numba takes as constants; in the order of the codes.
@@ -18,68 +17,37 @@ from fastlstm.layers import Activation
 
 
 @inner
-def add_product(y, x, weights, start):
-    """y (N,) += x (K,) @ weights[start:] read as (K, N).
-
-    Four rows of weights a pass: y is then loaded and stored once for four multiply-adds, which keeps up with the
-    cache that the weights come from (tried on AVX2: 66 GB/s from L3, and eight rows are no better).
-    """
-    n, k = y.size, 0
-    while k + 4 <= x.size:
-        at = start + k * n
-        w0, w1 = part(weights, at, n), part(weights, at + n, n)
-        w2, w3 = part(weights, at + 2 * n, n), part(weights, at + 3 * n, n)
-        x0, x1, x2, x3 = x[k], x[k + 1], x[k + 2], x[k + 3]
-        for j in range(n):
-            y[j] += (x0 * w0[j] + x1 * w1[j]) + (x2 * w2[j] + x3 * w3[j])
-        k += 4
-    while k < x.size:
-        at = start + k * n
-        w0, x0 = part(weights, at, n), x[k]
-        for j in range(n):
-            y[j] += x0 * w0[j]
-        k += 1
-
-
-@inner
-def copy(y, x):
-    """y (N,) = x (N,)."""
-    for j in range(y.size):
-        y[j] = x[j]
-
-
-@inner
-def fill(y, value):
-    for j in range(y.size):
+def fill(y, n, value):
+    for j in range(n):
         y[j] = value
 
 
 @inner
-def add_scaled(y, w, x):
-    """y (N,) += w (N,) * x (N,)."""
-    for j in range(y.size):
+def add_scaled(y, n, w, x):
+    """y (n,) += w (n,) * x (n,)."""
+    for j in range(n):
         y[j] += w[j] * x[j]
 
 
 @inner
-def activate(code, x):
-    """x (N,) = activation(x), in place. The choice stands outside the loops, so that each is vectorised."""
+def activate(code, x, n):
+    """x (n,) = activation(x), in place. The choice stands outside the loops, so that each is vectorised."""
     if code == TANH:
-        for j in range(x.size):
+        for j in range(n):
             x[j] = s.tanh(x[j])
     elif code == SIGMOID:
-        for j in range(x.size):
+        for j in range(n):
             x[j] = s.sigmoid(x[j])
     elif code == RELU:
-        for j in range(x.size):
+        for j in range(n):
             x[j] = s.relu(x[j])
     elif code == HARD_SIGMOID:
-        for j in range(x.size):
+        for j in range(n):
             x[j] = s.hard_sigmoid(x[j])
     elif code in (SOFTMAX, LOG_SOFTMAX):
-        _softmax(code, x)
+        _softmax(code, x, n)
     elif code != LINEAR:
-        for j in range(x.size):  # the rare ones share a loop that is not vectorised, and compile in a tenth of the time
+        for j in range(n):  # the rare ones share a loop that is not vectorised, and compile in a tenth of the time
             x[j] = _rare(code, x[j])
 
 
@@ -127,40 +95,40 @@ def _rare(code, x):
 
 
 @inner
-def _softmax(code, x):
-    """x (N,) = exp(x) / sum(exp(x)), or its logarithm, shifted by the largest so that nothing overflows."""
+def _softmax(code, x, n):
+    """x (n,) = exp(x) / sum(exp(x)), or its logarithm, shifted by the largest so that nothing overflows."""
     largest = x[0]
-    for j in range(x.size):
+    for j in range(n):
         largest = max(largest, x[j])
-    for j in range(x.size):
+    for j in range(n):
         x[j] -= largest
     total = type(largest)(0)
-    for j in range(x.size):
+    for j in range(n):
         e = math.exp(x[j])
         total += e
         if code == SOFTMAX:
             x[j] = e
     shift = type(largest)(math.log(total))
-    for j in range(x.size):
+    for j in range(n):
         x[j] = x[j] / total if code == SOFTMAX else x[j] - shift
 
 
 @inner
-def clip(x, limit):
-    for j in range(x.size):
+def clip(x, n, limit):
+    for j in range(n):
         x[j] = s.clip(x[j], limit)
 
 
 @inner
-def normalise(x, gamma, beta, epsilon):
-    """x (N,) = gamma * (x - mean) / sqrt(variance + epsilon) + beta, in place; the sums in float64."""
+def normalise(x, n, gamma, beta, epsilon):
+    """x (n,) = gamma * (x - mean) / sqrt(variance + epsilon) + beta, in place; the sums in float64."""
     mean = 0.0
-    for j in range(x.size):
+    for j in range(n):
         mean += x[j]
-    mean /= x.size
+    mean /= n
     variance = 0.0
-    for j in range(x.size):
+    for j in range(n):
         variance += (x[j] - mean) * (x[j] - mean)
-    scale = 1.0 / math.sqrt(variance / x.size + epsilon)
-    for j in range(x.size):
+    scale = 1.0 / math.sqrt(variance / n + epsilon)
+    for j in range(n):
         x[j] = gamma[j] * ((x[j] - mean) * scale) + beta[j]

@@ -51,7 +51,18 @@ def _warn_once() -> None:
     )
 
 
-_FILES = ("jit", "memory", "scalar", "plan", "cpu_vectors", "cpu_cells", "cpu_draw", "cpu_loops")
+_FILES = (
+    "jit",
+    "memory",
+    "simd",
+    "scalar",
+    "plan",
+    "cpu_vectors",
+    "cpu_products",
+    "cpu_cells",
+    "cpu_draw",
+    "cpu_loops",
+)
 
 
 def _sources() -> int:

@@ -1,6 +1,7 @@
 """A model as a short integer program over two flat buffers, made once when the model is built.
 
-weights  never written again, shared by every stream and thread; each matrix starts on a 64-byte boundary
+weights  never written again, shared by every stream and thread; each matrix starts on a 64-byte boundary, packed in
+         tiles (`packing.py`)
 arena    state and scratch: one row of `row_size` elements for each row of the batch, one arena a stream or call
 
 The program has one row an operation; the columns are named below. Offsets count elements, from the start of `weights`
@@ -9,31 +10,38 @@ or of an arena row. One compiled function walks any program, so that no model co
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
+from fastlstm.backends.packing import pack, padded, side_by_side
 from fastlstm.layers import GRU, LSTM, Activation, Dense, Embedding, Highway, Layer, Masking, OneHot, Recurrent
 from fastlstm.layers.masking import StepMask
 
-# Operations: what stands in column OP.
-GATHER, ONE_HOT, LSTM_CELL, DENSE, GRU_CELL, MASK_VALUE, MASK_ID, AROUND = range(8)
+Array = NDArray[np.floating]
 
-# Columns. In `weights`: TABLE (V, OUT) or (V, 4H), KERNEL (IN, 4H), (IN, 3H) or (IN, OUT), RECURRENT (OUT, 4H),
-# (H, 3H) or (H, 2H), CANDIDATE (H, H), BIAS (4H) or (OUT), PEEPHOLES (3, H), PROJECTION (H, OUT), NORM (10H + 1),
-# TRANSFORM (OUT, OUT) and TRANSFORM_BIAS (OUT), CELL_CLIP, PROJ_CLIP and VALUE (one number).
-# In the arena: SOURCE (IN), TARGET (OUT), C (H), H (OUT), GATES (4H), SCRATCH (H), MASK (one number, not 0 at a step
-# that is masked). NONE stands for "not there".
+# Operations: what stands in column OP.
+GATHER, ONE_HOT, LSTM_CELL, DENSE, GRU_CELL, MASK_VALUE, MASK_ID, AROUND, COPY = range(9)
+
+# Columns. A size with an apostrophe is padded to whole vector registers; WIDTH is H' of a GRU, 4H' of an LSTM, and OUT'
+# of a dense layer.
+# In `weights`: TABLE (V, OUT), or (V, WIDTH) and (V, 4H'); KERNEL (IN, WIDTH) of a dense layer, (IN + OUT, WIDTH) of an
+# LSTM, first the rows for x and then those for h, and (IN, 3H') of a GRU; RECURRENT (H, 3H') or (H, 2H'),
+# CANDIDATE (H, H'), BIAS (WIDTH) or (4H'), PEEPHOLES (3, H'), PROJECTION (H, OUT'), NORM (10, H') and one number,
+# TRANSFORM (OUT, OUT') and TRANSFORM_BIAS (OUT'), CELL_CLIP, PROJ_CLIP and VALUE (one number).
+# In the arena: SOURCE (IN), TARGET and H (OUT'), C and SCRATCH (H'), GATES (WIDTH) or (4H'), MASK (one number, not
+# 0 at a step that is masked). An LSTM's x ends where its H begins, so that one pass multiplies both.
+# NONE stands for "not there".
 (
-    OP, SOURCE, TARGET, IN, OUT, HIDDEN,
+    OP, SOURCE, TARGET, IN, OUT, HIDDEN, WIDTH,
     TABLE, KERNEL, RECURRENT, CANDIDATE, BIAS, PEEPHOLES, PROJECTION, NORM, TRANSFORM, TRANSFORM_BIAS,
     CELL_CLIP, PROJ_CLIP, VALUE,
     C, H, GATES, SCRATCH, MASK,
     ACTIVATION, RECURRENT_ACTIVATION, OPTIONS,
     COLUMNS,
-) = range(28)  # fmt: skip
+) = range(29)  # fmt: skip
 NONE = -1
 
 _ALIGNMENT = 64  # bytes: a cache line, and the widest vector register
@@ -90,25 +98,27 @@ class _Space:
 
     def take(self, size: int) -> int:
         start = self.size
-        self.size += -(-size // self.step) * self.step
+        self.size += padded(size, self.step)
         return start
 
 
-def lower(layers: Sequence[Layer | StepMask], dtype: np.dtype) -> Plan:
+def lower(layers: Sequence[Layer | StepMask], dtype: np.dtype, lanes: int) -> Plan:
     """The plan of a chain of layers that is known to fit together (`Model` checks it).
 
+    lanes  elements of a vector register
     Of a model that has a Bidirectional or Reverse, `sequence.py` lowers the stretches between them.
     """
-    return _Lowering(layers, dtype).plan()
+    return _Lowering(layers, dtype, lanes).plan()
 
 
 class _Lowering:
-    def __init__(self, layers: Sequence[Layer | StepMask], dtype: np.dtype) -> None:
+    def __init__(self, layers: Sequence[Layer | StepMask], dtype: np.dtype, lanes: int) -> None:
         self.dtype = dtype
+        self.lanes = lanes
         self.layers = list(layers)
         self.space = _Space(dtype)
         self.arena = _Space(dtype)
-        self.pieces: list[tuple[int, NDArray[np.floating]]] = []
+        self.pieces: list[tuple[slice, Callable[[Array], None]]] = []
         self.rows: list[NDArray[np.int64]] = []
         self.states: list[StateSlot] = []
         self.mask = NONE
@@ -124,6 +134,11 @@ class _Lowering:
                 source, size = self._recurrent(rest.pop(0), source, ids=first)
             else:
                 source, size = self._lookup(first)
+        elif isinstance(first, LSTM):
+            size = first.input_size
+            h = self._place_of_x_and_h(first)
+            entry = slice(h - size, h)
+            source, size = self._recurrent(first, h - size, h=h)
         else:
             size = first.input_size
             source = self.arena.take(size)
@@ -132,8 +147,8 @@ class _Lowering:
         for layer in rest:
             source, size = self._layer(layer, source)
         weights = aligned(self.space.size, self.dtype)
-        for start, piece in self.pieces:
-            weights[start : start + piece.size] = piece.ravel()
+        for stretch, write in self.pieces:
+            write(weights[stretch])
         return Plan(
             np.stack(self.rows), weights, self.arena.size, entry, slice(source, source + size), tuple(self.states)
         )
@@ -156,15 +171,44 @@ class _Lowering:
         needs_x = layer.residual or layer.highway is not None
         return not needs_x and (isinstance(ids, OneHot) or size <= _MULTIPLIED_TABLE_BYTES)
 
-    def _weight(self, array: NDArray[np.floating] | None) -> int:
+    # Weights.
+
+    def _weight(self, array: Array | None) -> int:
+        """As it is, in C order."""
         if array is None:
             return NONE
-        start = self.space.take(array.size)
-        self.pieces.append((start, array))
-        return start
+        return self._piece(array.size, lambda out: np.copyto(out.reshape(array.shape), array, casting="same_kind"))
 
     def _number(self, value: float | None) -> int:
         return NONE if value is None else self._weight(np.array([value]))
+
+    def _gates(self, array: Array, gates: int) -> int:
+        """(..., gates * H) as (..., gates * H')."""
+        return self._weight(side_by_side(array, gates, self.lanes))
+
+    def _matrix(self, matrix: Array | None, gates: int = 1) -> int:
+        """(K, gates * H) as the packed (K, gates * H')."""
+        return NONE if matrix is None else self._rows([matrix], gates)
+
+    def _rows(self, matrices: list[Array], gates: int) -> int:
+        """The same of matrices below each other."""
+        depth, columns = sum(map(len, matrices)), gates * padded(matrices[0].shape[1] // gates, self.lanes)
+
+        def write(out: Array) -> None:  # what this makes on the way is held no longer than it takes
+            pack(out, side_by_side(np.vstack(matrices), gates, self.lanes), self.lanes)
+
+        return self._piece(depth * columns, write)
+
+    def _piece(self, size: int, write: Callable[[Array], None]) -> int:
+        start = self.space.take(size)
+        self.pieces.append((slice(start, start + size), write))
+        return start
+
+    def _room(self, size: int, gates: int = 1) -> int:
+        """A stretch of the arena for so many gates, each padded."""
+        return self.arena.take(gates * padded(size, self.lanes))
+
+    # Operations.
 
     def _emit(self, **columns: int) -> None:
         row = np.full(COLUMNS, NONE, np.int64)
@@ -192,20 +236,22 @@ class _Lowering:
 
     def _dense(self, layer: Dense, source: int) -> tuple[int, int]:
         size = layer.output_size
-        target = self.arena.take(size)
+        target = self._room(size)
         self._emit(
-            OP=DENSE, SOURCE=source, TARGET=target, IN=layer.input_size, OUT=size,
-            KERNEL=self._weight(layer.kernel), BIAS=self._weight(layer.bias), ACTIVATION=layer.activation,
+            OP=DENSE, SOURCE=source, TARGET=target, IN=layer.input_size, OUT=size, WIDTH=padded(size, self.lanes),
+            KERNEL=self._matrix(layer.kernel), BIAS=self._gates(layer.bias, 1), ACTIVATION=layer.activation,
         )  # fmt: skip
         return target, size
 
-    def _recurrent(self, layer: Recurrent, source: int, ids: Embedding | OneHot | None = None) -> tuple[int, int]:
-        """An LSTM or GRU and what stands around it; with `ids` its gates are looked up."""
-        h = self._lstm(layer, source, ids) if isinstance(layer, LSTM) else self._gru(layer, source, ids)
+    def _recurrent(
+        self, layer: Recurrent, source: int, ids: Embedding | OneHot | None = None, h: int | None = None
+    ) -> tuple[int, int]:
+        """An LSTM or GRU and what stands around it. With `ids` its gates are looked up; `h` is where it lies."""
+        h = self._lstm(layer, source, ids, h) if isinstance(layer, LSTM) else self._gru(layer, source, ids)
         size, zero = layer.output_size, self.mask if layer.zero_output_for_mask else NONE
         if not layer.residual and layer.highway is None and zero == NONE:
             return h, size
-        target = self.arena.take(size)
+        target = self._room(size)
         self._emit(
             OP=AROUND, SOURCE=source if layer.residual or layer.highway else NONE, H=h, TARGET=target, OUT=size,
             MASK=zero, **self._highway(layer.highway),
@@ -216,41 +262,60 @@ class _Lowering:
         if highway is None:
             return {}
         return {
-            "KERNEL": self._weight(highway.carry_kernel),
-            "BIAS": self._weight(highway.carry_bias),
-            "TRANSFORM": self._weight(highway.transform_kernel),
-            "TRANSFORM_BIAS": self._weight(highway.transform_bias),
-            "GATES": self.arena.take(highway.size),
-            "SCRATCH": self.arena.take(highway.size),
+            "KERNEL": self._matrix(highway.carry_kernel),
+            "BIAS": self._gates(highway.carry_bias, 1),
+            "TRANSFORM": self._matrix(highway.transform_kernel),
+            "TRANSFORM_BIAS": NONE if highway.transform_bias is None else self._gates(highway.transform_bias, 1),
+            "GATES": self._room(highway.size),
+            "SCRATCH": self._room(highway.size),
+            "WIDTH": padded(highway.size, self.lanes),
             "RECURRENT_ACTIVATION": Activation.SIGMOID,
         }
 
-    def _state(self, layer: Recurrent) -> tuple[int, int]:
-        """Where c and h lie."""
-        c, h = (self.arena.take(size) for size in layer.state_size)
-        self.states.append(StateSlot(*[slice(a, a + n) for a, n in zip((c, h), layer.state_size, strict=True)]))
-        return c, h
+    def _place_of_x_and_h(self, layer: LSTM) -> int:
+        """Where h lies, aligned, with room for x right before it."""
+        x = self.arena.take(layer.input_size)
+        h = self._room(layer.output_size)
+        assert h - x >= layer.input_size
+        return h
 
-    def _lstm(self, layer: LSTM, source: int, ids: Embedding | OneHot | None) -> int:
+    def _state(self, layer: Recurrent, h: int) -> int:
+        """Where c lies."""
+        c_size, h_size = layer.state_size
+        c = self._room(c_size)
+        self.states.append(StateSlot(slice(c, c + c_size), slice(h, h + h_size)))
+        return c
+
+    def _lstm(self, layer: LSTM, source: int, ids: Embedding | OneHot | None, h: int | None) -> int:
         """Gates i f g o. With a layer norm the sums begin at 0, and what they begin with else is in NORM."""
-        hidden, norm = layer.hidden_size, layer.layer_norm
-        c, h = self._state(layer)
+        hidden, norm, inputs = layer.hidden_size, layer.layer_norm, 0 if ids is not None else layer.input_size
+        if h is None:
+            h = self._room(layer.output_size) if ids is not None else self._place_of_x_and_h(layer)
+        if ids is None and source != h - inputs:
+            self._emit(OP=COPY, SOURCE=source, TARGET=h - inputs, OUT=inputs)
+        c = self._state(layer, h)
         begin = np.zeros(4 * hidden) if norm is not None else layer.bias
         optioned = (layer.activation, layer.recurrent_activation) != (Activation.TANH, Activation.SIGMOID)
         optioned |= any(option is not None for option in (layer.peepholes, layer.cell_clip, norm))
+        if ids is None:
+            entry = {"BIAS": self._gates(begin, 4)}
+            kernels = [layer.kernel, layer.recurrent_kernel]
+        else:
+            entry = {"TABLE": self._gates(_multiplied(ids, layer.kernel, begin), 4)}
+            kernels = [layer.recurrent_kernel]
         block = None
         if norm is not None:
-            block = np.concatenate(
-                [norm.gamma, layer.bias, norm.state_gamma, norm.state_beta, [norm.epsilon]], dtype=np.float64
-            )
+            parts = norm.gamma, layer.bias, norm.state_gamma, norm.state_beta
+            each = [side_by_side(a, a.size // hidden, self.lanes) for a in parts]
+            block = np.concatenate([*each, [norm.epsilon]], dtype=np.float64)
+        width, of_h = 4 * padded(hidden, self.lanes), padded(layer.output_size, self.lanes)
         self._emit(
-            OP=LSTM_CELL, SOURCE=source, IN=layer.input_size, OUT=layer.output_size, HIDDEN=hidden,
-            **self._entry(ids, layer.kernel, begin),
-            RECURRENT=self._weight(layer.recurrent_kernel),
-            PEEPHOLES=self._weight(None if layer.peepholes is None else np.stack(layer.peepholes)),
-            PROJECTION=self._weight(layer.projection), NORM=self._weight(block),
+            OP=LSTM_CELL, IN=inputs, OUT=layer.output_size, HIDDEN=hidden, WIDTH=width,
+            **entry, KERNEL=self._rows(kernels, 4),
+            PEEPHOLES=NONE if layer.peepholes is None else self._gates(np.concatenate(layer.peepholes), 3),
+            PROJECTION=self._matrix(layer.projection), NORM=self._weight(block),
             CELL_CLIP=self._number(layer.cell_clip), PROJ_CLIP=self._number(layer.proj_clip),
-            C=c, H=h, GATES=self.arena.take(4 * hidden), SCRATCH=self.arena.take(hidden), MASK=self.mask,
+            C=c, H=h, GATES=self.arena.take(max(width, of_h)), SCRATCH=self._room(hidden), MASK=self.mask,
             ACTIVATION=layer.activation, RECURRENT_ACTIVATION=layer.recurrent_activation, OPTIONS=int(optioned),
         )  # fmt: skip
         return h
@@ -261,33 +326,29 @@ class _Lowering:
         So the products of x and of h each go to three of them that lie side by side.
         """
         hidden, after = layer.hidden_size, layer.recurrent_bias
-        _, h = self._state(layer)
+        h = self._room(hidden)
+        self._state(layer, h)
         zr, candidate = slice(0, 2 * hidden), slice(2 * hidden, None)
         bias, own = layer.bias.astype(np.float64), np.zeros(3 * hidden) if after is None else after
         begin = np.concatenate([bias[candidate], bias[zr] + own[zr], own[candidate]])
+        kernel = np.hstack([layer.kernel[:, candidate], layer.kernel[:, zr]])
+        if ids is None:
+            entry = {"KERNEL": self._matrix(kernel, 3), "BIAS": self._gates(begin, 4)}
+        else:
+            entry = {"TABLE": self._gates(_multiplied(ids, kernel, begin), 4)}
         recurrent = layer.recurrent_kernel
         self._emit(
             OP=GRU_CELL, SOURCE=source, IN=layer.input_size, OUT=hidden, HIDDEN=hidden,
-            **self._entry(ids, np.hstack([layer.kernel[:, candidate], layer.kernel[:, zr]]), begin),
-            RECURRENT=self._weight(recurrent[:, zr] if after is None else recurrent),
-            CANDIDATE=self._weight(recurrent[:, candidate] if after is None else None),
-            H=h, GATES=self.arena.take(4 * hidden), MASK=self.mask,
+            WIDTH=padded(hidden, self.lanes), **entry,
+            RECURRENT=self._matrix(recurrent[:, zr], 2) if after is None else self._matrix(recurrent, 3),
+            CANDIDATE=self._matrix(recurrent[:, candidate] if after is None else None),
+            H=h, GATES=self._room(hidden, 4), MASK=self.mask,
             ACTIVATION=layer.activation, RECURRENT_ACTIVATION=layer.recurrent_activation,
         )  # fmt: skip
         return h
 
-    def _entry(
-        self, ids: Embedding | OneHot | None, kernel: NDArray[np.floating], begin: NDArray[np.floating]
-    ) -> dict[str, int]:
-        """What the gates' sums begin with and what x adds to them: in two pieces, or looked up by id."""
-        if ids is None:
-            return {"KERNEL": self._weight(kernel), "BIAS": self._weight(begin)}
-        return {"TABLE": self._weight(_multiplied(ids, kernel, begin))}
 
-
-def _multiplied(
-    ids: Embedding | OneHot, kernel: NDArray[np.floating], begin: NDArray[np.floating]
-) -> NDArray[np.floating]:
+def _multiplied(ids: Embedding | OneHot, kernel: Array, begin: Array) -> Array:
     """(V, N): what the gates' sums are for each id before h is added; in float64, so that it is rounded once.
 
     kernel  (D, up to N)  its columns are the first of the sums

@@ -1,0 +1,94 @@
+"""Products of packed matrices and vectors of the arena: of one row of the batch, or of several at once.
+
+The sums of a row are made in the same order either way, so a row's bits do not depend on its batch. (The columns after
+the last whole tile always go row by row, in the order of `simd.add_tile_4` and its like.)
+"""
+
+from __future__ import annotations
+
+from fastlstm.backends.jit import inner, scalar
+from fastlstm.backends.memory import at
+from fastlstm.backends.simd import (
+    add_block_1,
+    add_block_2,
+    add_block_4,
+    add_block_6,
+    add_tile_1,
+    add_tile_2,
+    add_tile_4,
+    add_tile_8,
+    lanes_of,
+)
+
+
+@inner
+def add_product(y, width, x, depth, kernel):
+    """y (width,) += x (depth,) @ the packed kernel (depth, width)."""
+    add_whole_tiles(y, width, x, depth, kernel, depth, 0)
+    add_the_rest(y, width, x, depth, kernel)
+
+
+@scalar
+def add_whole_tiles(y, width, x, count, kernel, depth, first):
+    """The columns in whole tiles: y += x (count,) @ rows first to first + count of the packed kernel."""
+    tile = 8 * lanes_of(y)
+    for column in range(0, width - tile + 1, tile):
+        add_tile_8(at(y, column), x, at(kernel, column * depth + first * tile), count)
+
+
+@scalar
+def add_the_rest(y, width, x, depth, kernel):
+    """The columns after the last whole tile."""
+    lanes = lanes_of(y)
+    column = width // (8 * lanes) * (8 * lanes)
+    rest = width - column
+    if rest & 4 * lanes:
+        add_tile_4(at(y, column), x, at(kernel, column * depth), depth)
+        column += 4 * lanes
+    if rest & 2 * lanes:
+        add_tile_2(at(y, column), x, at(kernel, column * depth), depth)
+        column += 2 * lanes
+    if rest & lanes:
+        add_tile_1(at(y, column), x, at(kernel, column * depth), depth)
+
+
+@inner
+def add_products(arena, row_size, rows, batch, y, width, x, depth, kernel):
+    """For each of `rows` (batch,): the arena's y (width,) += x (depth,) @ the packed kernel."""
+    if batch == 1:
+        row = at(arena, rows[0] * row_size)
+        add_product(at(row, y), width, at(row, x), depth, kernel)
+        return
+    add_blocks(arena, row_size, rows, batch, y, width, x, depth, kernel, depth)
+    if width % (8 * lanes_of(arena)):
+        for r in range(batch):
+            row = at(arena, rows[r] * row_size)
+            add_the_rest(at(row, y), width, at(row, x), depth, kernel)
+
+
+@inner
+def add_blocks(arena, row_size, rows, batch, y, width, x, count, kernel, depth):
+    """The columns in whole tiles, the first `count` rows of the kernel; two vectors of a tile for six rows at once.
+
+    So each weight that is loaded serves six rows, each element of x two vectors, and the weights stay in L1.
+    """
+    lanes = lanes_of(arena)
+    tile = 8 * lanes
+    for column in range(0, width // tile * tile, 2 * lanes):
+        inside = column % tile
+        panel = at(kernel, (column - inside) * depth + inside)
+        z, r = y + column, 0
+        while r + 6 <= batch:
+            starts = (rows[r] * row_size, rows[r + 1] * row_size, rows[r + 2] * row_size,
+                      rows[r + 3] * row_size, rows[r + 4] * row_size, rows[r + 5] * row_size)  # fmt: skip
+            add_block_6(arena, starts, z, x, panel, count, tile)
+            r += 6
+        if r + 4 <= batch:
+            starts_4 = (rows[r] * row_size, rows[r + 1] * row_size, rows[r + 2] * row_size, rows[r + 3] * row_size)
+            add_block_4(arena, starts_4, z, x, panel, count, tile)
+            r += 4
+        if r + 2 <= batch:
+            add_block_2(arena, (rows[r] * row_size, rows[r + 1] * row_size), z, x, panel, count, tile)
+            r += 2
+        if r < batch:
+            add_block_1(arena, (rows[r] * row_size,), z, x, panel, count, tile)

@@ -1,0 +1,234 @@
+"""The matrix-vector core: one tile of a packed matrix times a vector, its sums kept in vector registers.
+
+Numba's own loops store and load the sums at each row of a matrix; here they stay in 8 registers from the first row to
+the last, so that a step takes the time that its weights take to arrive. `packing.py` has the layout.
+
+A lane is one element of a vector register. How wide a register is depends on the CPU; LLVM splits or joins what the
+CPU has not.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from llvmlite import binding, ir
+from numba import config, types
+from numba.extending import intrinsic
+
+_INT32 = ir.IntType(32)
+_FAST = ("contract", "nsz")
+
+
+def _features() -> set[str]:
+    """Names of the CPU's features that Numba compiles for."""
+    if config.CPU_FEATURES is not None:  # NUMBA_CPU_FEATURES, or none for NUMBA_CPU_NAME=generic
+        return {name[1:] for name in config.CPU_FEATURES.split(",") if name.startswith("+")}
+    try:
+        found = binding.get_host_cpu_features()
+    except RuntimeError:
+        return set()
+    return {name for name, there in found.items() if there and (config.ENABLE_AVX or not name.startswith("avx"))}
+
+
+def _vector_bytes(features: set[str]) -> int:
+    return 64 if "avx512f" in features else 32 if "avx" in features else 16
+
+
+FEATURES = _features()
+VECTOR_BYTES = _vector_bytes(FEATURES)
+
+
+def lanes(dtype: np.dtype) -> int:
+    """Elements of a vector register."""
+    return VECTOR_BYTES // dtype.itemsize
+
+
+@intrinsic
+def lanes_of(typing_context, place):
+    """`lanes` of what a pointer points to, a constant where it is compiled."""
+    count = VECTOR_BYTES // (place.dtype.bitwidth // 8)
+
+    def generate_code(context, builder, signature, arguments):
+        return context.get_constant(types.intp, count)
+
+    return types.intp(place), generate_code
+
+
+class _Emitter:
+    """What the intrinsics below have in common: vectors of an element type, and a loop that carries some along."""
+
+    def __init__(self, context, builder, dtype):
+        self.builder = builder
+        self.element = context.get_data_type(dtype)
+        self.index = context.get_value_type(types.intp)
+        self.lanes = VECTOR_BYTES // (dtype.bitwidth // 8)
+        self.vector = ir.VectorType(self.element, self.lanes)
+
+    def constant(self, value):
+        return ir.Constant(self.index, value)
+
+    def at(self, pointer, *offsets):
+        for offset in offsets:
+            offset = self.constant(offset) if isinstance(offset, int) else offset
+            pointer = self.builder.gep(pointer, [offset])
+        return pointer
+
+    def load(self, pointer, *offsets, aligned=True):
+        place = self.builder.bitcast(self.at(pointer, *offsets), self.vector.as_pointer())
+        return self.builder.load(place, align=VECTOR_BYTES if aligned else VECTOR_BYTES // self.lanes)
+
+    def store(self, value, pointer, *offsets, aligned=True):
+        place = self.builder.bitcast(self.at(pointer, *offsets), self.vector.as_pointer())
+        self.builder.store(value, place, align=VECTOR_BYTES if aligned else VECTOR_BYTES // self.lanes)
+
+    def broadcast(self, pointer, *offsets):
+        """The element at a place, in every lane."""
+        undefined = ir.Constant(self.vector, ir.Undefined)
+        one = self.builder.insert_element(undefined, self.builder.load(self.at(pointer, *offsets)), _INT32(0))
+        zeros = ir.Constant(ir.VectorType(_INT32, self.lanes), [0] * self.lanes)
+        return self.builder.shuffle_vector(one, undefined, zeros)
+
+    def multiply_add(self, total, a, b):
+        """Fused where the CPU can."""
+        return self.builder.fadd(total, self.builder.fmul(a, b, flags=_FAST), flags=_FAST)
+
+    def zero(self):
+        return ir.Constant(self.vector, [ir.Constant(self.element, 0.0)] * self.lanes)
+
+    def loop(self, start, stop, step, carried, body):
+        """for k in range(start, stop - step + 1, step): carried = body(k, carried). Gives back the next k, carried."""
+        builder, before = self.builder, self.builder.block
+        head, inside, after = (builder.append_basic_block(f"k.{name}") for name in ("head", "inside", "after"))
+        builder.branch(head)
+        builder.position_at_end(head)
+        k = builder.phi(self.index)
+        k.add_incoming(start, before)
+        phis = []
+        for value in carried:
+            phi = builder.phi(value.type)
+            phi.add_incoming(value, before)
+            phis.append(phi)
+        following = builder.add(k, self.constant(step))
+        builder.cbranch(builder.icmp_signed("<=", following, stop), inside, after)
+        builder.position_at_end(inside)
+        results = body(k, phis)
+        for phi, value in zip([k, *phis], [following, *results], strict=True):
+            phi.add_incoming(value, builder.block)
+        builder.branch(head)
+        builder.position_at_end(after)
+        return k, phis
+
+
+def _vector_tile(vectors: int):
+    """The intrinsic for tiles of so many vectors, 8 at most; the sums always fill 8 registers.
+
+    Of a narrow tile, rows k, k + phases, k + 2 phases ... have a sum of their own: one sum takes 4 cycles a row, and
+    8 of them hide that.
+    """
+    phases = 8 // vectors
+
+    @intrinsic
+    def add_tile(typing_context, y, x, tile, count):
+        """y (vectors * lanes,) += x[:count] @ tile (count, vectors * lanes)."""
+
+        def generate_code(context, builder, signature, arguments):
+            emit = _Emitter(context, builder, y.dtype)
+            target, vector, weights, count_ = arguments
+            width = vectors * emit.lanes
+
+            def rows(number):
+                def body(k, sums):
+                    sums, row = list(sums), builder.mul(k, emit.constant(width))
+                    for phase in range(number):
+                        scale = emit.broadcast(vector, k, phase)
+                        for v in range(vectors):
+                            w = emit.load(weights, row, phase * width + v * emit.lanes)
+                            at = phase * vectors + v
+                            sums[at] = emit.multiply_add(sums[at], scale, w)
+                    return sums
+
+                return body
+
+            sums = [emit.load(target, v * emit.lanes) for v in range(vectors)] + [emit.zero()] * (8 - vectors)
+            k, sums = emit.loop(emit.constant(0), count_, phases, sums, rows(phases))
+            if phases > 1:
+                _, sums = emit.loop(k, count_, 1, sums, rows(1))
+            while len(sums) > vectors:  # pairwise, the far half onto the near one
+                half = len(sums) // 2
+                sums = [builder.fadd(a, b) for a, b in zip(sums[:half], sums[half:], strict=True)]
+            for v in range(vectors):
+                emit.store(sums[v], target, v * emit.lanes)
+            return context.get_dummy_value()
+
+        return types.void(y, x, tile, types.intp), generate_code
+
+    return add_tile
+
+
+add_tile_8, add_tile_4, add_tile_2, add_tile_1 = map(_vector_tile, (8, 4, 2, 1))
+
+
+def _row_block(rows: int):
+    """The intrinsic for so many rows of a batch and two vectors of a tile: 2 * rows sums in registers."""
+
+    @intrinsic
+    def add_block(typing_context, arena, starts, y, x, weights, count, stride):
+        """For each of `starts`: arena[start + y :][: 2 lanes] += arena[start + x :][:count] @ weights.
+
+        weights  (count, 2 lanes), `stride` elements from one row to the next
+        """
+
+        def generate_code(context, builder, signature, arguments):
+            emit = _Emitter(context, builder, arena.dtype)
+            start, packed, y_at, x_at, kernel, count_, stride_ = arguments
+            places = [emit.at(start, builder.extract_value(packed, r)) for r in range(rows)]
+            targets = [emit.at(place, y_at) for place in places]
+            vectors = [emit.at(place, x_at) for place in places]
+
+            def body(k, sums):
+                sums, row = list(sums), builder.mul(k, stride_)
+                w = [emit.load(kernel, row, v * emit.lanes) for v in range(2)]
+                for r in range(rows):
+                    scale = emit.broadcast(vectors[r], k)
+                    for v in range(2):
+                        sums[2 * r + v] = emit.multiply_add(sums[2 * r + v], scale, w[v])
+                return sums
+
+            sums = [emit.load(targets[r], v * emit.lanes) for r in range(rows) for v in range(2)]
+            _, sums = emit.loop(emit.constant(0), count_, 1, sums, body)
+            for r in range(rows):
+                for v in range(2):
+                    emit.store(sums[2 * r + v], targets[r], v * emit.lanes)
+            return context.get_dummy_value()
+
+        signature = types.void(
+            arena, types.UniTuple(types.intp, rows), types.intp, types.intp, weights, types.intp, types.intp
+        )
+        return signature, generate_code
+
+    return add_block
+
+
+add_block_6, add_block_4, add_block_2, add_block_1 = map(_row_block, (6, 4, 2, 1))
+
+
+@intrinsic
+def copy_lanes(typing_context, y, x, count):
+    """y[:count] = x[:count], in whole vectors as far as they go; neither needs to be aligned."""
+
+    def generate_code(context, builder, signature, arguments):
+        emit = _Emitter(context, builder, y.dtype)
+        target, source, count_ = arguments
+
+        def vector(k, _):
+            emit.store(emit.load(source, k, aligned=False), target, k, aligned=False)
+            return []
+
+        def element(k, _):
+            builder.store(builder.load(emit.at(source, k)), emit.at(target, k))
+            return []
+
+        k, _ = emit.loop(emit.constant(0), count_, emit.lanes, [], vector)
+        emit.loop(k, count_, 1, [], element)
+        return context.get_dummy_value()
+
+    return types.void(y, x, types.intp), generate_code

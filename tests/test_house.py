@@ -30,7 +30,7 @@ OUTSIDE = {
     "sampling": set(),
     "formats": {"numpy", "google", "google_crc32c", "h5py", "safetensors"},
     "backends": {"numpy", "numba", "llvmlite"},
-    "bench": {"numpy", "matplotlib", "tensorflow", "onnx", "onnxruntime"},
+    "bench": {"numpy", "numba", "matplotlib", "tensorflow", "ai_edge_litert", "onnxruntime", "torch"},
     "recognise": {"numpy"},
     "verification": {"numpy", "tensorflow", "verify_common", "verify_graph", "verify_keras", "verify_signature"},
 }

@@ -1,39 +1,73 @@
-"""The read bandwidth of this machine's memory levels, one thread: what a step at batch 1 cannot be faster than."""
+"""The read bandwidth of this machine's memory levels: what a step at batch 1 cannot be faster than."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from time import perf_counter
 
 import numpy as np
+
+from fastlstm.errors import DeviceError
 
 #: Working sets in bytes: small ones lie in L1, the largest in main memory on most machines.
 WORKING_SETS = [2**k for k in (12, 14, 15, 16, 17, 18, 19, 20, 21, 22, 23, 24, 25, 27)]
 _HUGE_PAGE = 2**21
 
 
-def levels(sizes: Sequence[int] = WORKING_SETS, *, rounds: int = 25, slice_bytes: int = 10**8) -> dict[int, float]:
+def levels(
+    sizes: Sequence[int] | None = None, *, rounds: int = 25, slice_bytes: int = 10**8, threads: int = 1
+) -> dict[int, float]:
     """Working set -> bandwidth in bytes a second, read again and again: the best of the rounds.
 
-    sizes        of the working sets, each a multiple of 4096
+    sizes        of the working sets, each a multiple of 4096; WORKING_SETS when None
     slice_bytes  read in one round of one working set, at least once through it; 10**8 takes 0.5 ms in L1, 5 ms in DRAM
+
+    threads      each of which reads its part of the working set, all at the same time
 
     The best, and not the median: whatever else the machine does only takes away from it. The working sets take turns,
     so that what slows the machine down for a while does not slow down all the rounds of one of them.
     """
-    from fastlstm.backends.read_loop import BLOCK, read
-
+    block, read = _loop()
+    sizes = WORKING_SETS if sizes is None else sizes
     room = np.ones((max(sizes) + _HUGE_PAGE) // 8, np.int64)  # written to: untouched pages are all the same one
     address = -(-room.ctypes.data // _HUGE_PAGE) * _HUGE_PAGE
     times = {size: max(1, slice_bytes // size) for size in sizes}
     best = dict.fromkeys(sizes, float("inf"))
-    for _ in range(rounds):
-        for size in sizes:
-            read(address, size // BLOCK, 1)  # into the caches; also compiles
+    with ThreadPoolExecutor(threads) as team:
+
+        def seconds(size: int, times: int) -> float:
+            blocks = size // block // threads
+            parts = [(address + k * blocks * block, blocks, times) for k in range(threads)]
             start = perf_counter()
-            read(address, size // BLOCK, times[size])
-            best[size] = min(best[size], perf_counter() - start)
+            if threads == 1:
+                read(*parts[0])
+            else:
+                list(team.map(lambda part: read(*part), parts))
+            return perf_counter() - start
+
+        for _ in range(rounds):
+            for size in sizes:
+                seconds(size, 1)  # into the caches; also compiles
+                best[size] = min(best[size], seconds(size, times[size]))
     return {size: size * times[size] / best[size] for size in sizes}
+
+
+def _loop() -> tuple[int, Callable[[int, int, int], int]]:
+    """BLOCK and `read` of `backends.read_loop`."""
+    try:
+        from numba import config
+
+        from fastlstm.backends import read_loop
+    except ImportError as error:
+        raise DeviceError(
+            f"the read bandwidth is measured by compiled code, and Numba is not there ({error})"
+        ) from error
+    if config.DISABLE_JIT:
+        raise DeviceError(
+            "the read bandwidth is measured by compiled code, and NUMBA_DISABLE_JIT forbids that; unset it"
+        )
+    return read_loop.BLOCK, read_loop.read
 
 
 def working_sets(size: int) -> list[int]:

@@ -26,6 +26,10 @@ class Timing:
     def best(self) -> float:
         return min(self.rounds)
 
+    def divided(self, n: int) -> "Timing":
+        """Of one of `n` equal parts of a call."""
+        return Timing(tuple(seconds / n for seconds in self.rounds))
+
     def ratio(self, other: "Timing") -> float:
         """How many times as long this one takes as `other`: the median of the ratios within each round."""
         return float(np.median(np.divide(self.rounds, other.rounds)))

@@ -19,10 +19,10 @@ from collections.abc import Sequence
 from typing import NoReturn
 
 from fastlstm import __version__
-from fastlstm.cli import demo, extract, generate, inspect, verify
+from fastlstm.cli import bench, demo, extract, generate, inspect, verify
 from fastlstm.errors import FastLSTMError
 
-COMMANDS = (inspect, extract, generate, verify, demo)
+COMMANDS = (inspect, extract, generate, verify, bench, demo)
 
 _DESCRIPTION = "Run trained TensorFlow LSTMs without TensorFlow."
 _EXAMPLES = """examples:
@@ -30,6 +30,7 @@ _EXAMPLES = """examples:
   fastlstm extract model.keras -o weights.npz
   fastlstm generate model.ckpt-4199 --vocab vocab.json --prime "Once" -n 500 --temperature 0.8
   fastlstm verify model.ckpt-4199 --python /path/to/python-with-tensorflow
+  fastlstm bench model.ckpt-4199 --rate 48000
   fastlstm demo
 
 fastlstm COMMAND -h explains a command."""

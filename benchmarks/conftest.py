@@ -1,4 +1,4 @@
-"""Set-up for `pytest benchmarks`; the TensorFlow peers are left out where TensorFlow is not installed."""
+"""Set-up for `pytest benchmarks`; peers that are not installed are left out."""
 
 import os
 
@@ -9,7 +9,17 @@ os.environ["TF_USE_LEGACY_KERAS"] = "1"
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 
-def pytest_runtest_setup(item: pytest.Item) -> None:
-    name = getattr(item, "callspec", None) and str(item.callspec.params.get("peer", ""))
-    if name and not name.startswith(("fastlstm", "naive")):
-        pytest.importorskip("tf_keras", reason=f"{name} needs TensorFlow and tf_keras")
+@pytest.fixture
+def installed():
+    """Skip the test of a peer that is not installed, or of an argument that this version of fastlstm does not take."""
+    from benchmarks.columns import prepare
+
+    def make(name, entry):
+        ready, refused = prepare(name, {name: entry})
+        reason = refused.get(name, "")
+        if reason.startswith(("not installed", "not available")):
+            pytest.skip(f"{name}: {reason}")
+        assert not reason
+        return ready[name]
+
+    return make

@@ -1,9 +1,31 @@
 """The result of `benchmarks.compare` as Markdown, and how any result is printed and kept."""
 
 import json
+from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
+
+#: Part -> heading, and what its table's columns and its bound are where they need words.
+PARTS = {
+    "steps": ("One step driven from Python, us", ""),
+    "loops": ("Autoregressive loop (LSTM and dense head, fed back), us a step", ""),
+    "characters": (
+        "Character model: one-hot symbols, 2 x 512, dense head, the most probable symbol fed back, us a step",
+        "",
+    ),
+    "batches": (
+        "Batches, us a step of all rows",
+        "A step driven from Python, and one of a known sequence. The bound is the products' multiply-adds.",
+    ),
+    "sequences": (
+        "A known sequence of 1000, batch 1, us a step",
+        "The bound is reading the recurrent weights at each step, and the multiply-adds of the inputs' product.",
+    ),
+    "sizes": ("Cost against size: one number in, us a step", "Driven from Python; `generate` and lax.scan: the loop."),
+    "threads": ("One thread and two, us a step", "The bound is that of one thread."),
+    "narrow": ("Weights of fewer bytes, driven from Python, us", "The bound is that of float32."),
+}
 
 
 def publish(text: str, result: dict[str, Any], output: Path | None) -> None:
@@ -15,49 +37,100 @@ def publish(text: str, result: dict[str, Any], output: Path | None) -> None:
         Path(f"{output}.json").write_text(json.dumps(result, indent=1) + "\n")
 
 
-def markdown(result: dict[str, Any]) -> str:
+def markdown(result: dict[str, Any], pictures: Sequence[tuple[str, str]] = ()) -> str:
+    """The whole result; pictures are (what it shows, file beside the Markdown)."""
     versions = ", ".join(f"{name} {number}" for name, number in result["versions"].items())
-    rates = ", ".join(f"{_bytes(size)} {rate:.0f}" for size, rate in result["read_bandwidth_gb_s"].items())
+    rates = ", ".join(f"{_bytes(int(size))} {rate:.0f}" for size, rate in result["read_bandwidth_gb_s"].items())
     before, after = result["load_average"]
+    limits = f"Read bandwidth of one thread, GB/s by working set: {rates}."
+    if "multiply_add_gflop_s" in result:
+        limits += f" Multiply-adds of one thread: {result['multiply_add_gflop_s']:.0f} GFLOP/s."
     parts = [
         f"# {result['processor']}, {result['date']}",
         f"{result['cores']} cores, load average {before} before and {after} after; {versions}.",
-        "float32, one thread, batch 1, (input, hidden). Medians; the peers took turns within one run, and each gave "
-        "the right answers (float64 NumPy loop) before it was timed. The bound is the time to read the weights once, "
-        "at the best bandwidth that was measured; the share of it is that of the best round.",
-        f"Read bandwidth of one thread, GB/s by working set: {rates}.",
-        "## One step driven from Python, us",
-        _table(result["steps"]),
-        "## Autoregressive loop (LSTM and dense head, fed back), us a step",
-        _table(result["loops"]),
+        "float32, one thread, batch 1, (input, hidden) where nothing else is said. Medians; the peers took turns, and "
+        "each gave the right answers (float64 NumPy loop) before it was timed. The bound is the time to read the "
+        "weights once, measured in the same rounds; in brackets the share of it, both in their best rounds.",
+        limits,
+        *(f"![{title}]({file})" for title, file in pictures),
     ]
-    if "load_s" in result:
+    for part, (heading, words) in PARTS.items():
+        if columns := result.get(part):
+            parts += [f"## {heading}", words, _table(columns, errors=part == "narrow"), _refused(columns)]
+    if columns := result.get("latency"):
+        parts += ["## Single steps driven from Python, us", *map(_percentiles, columns), _refused(columns)]
+    if result.get("load_s"):
         times = ", ".join(f"{name} {seconds:.2f} s" for name, seconds in result["load_s"].items())
         parts += ["## A checkpoint of 2 x 512 (13 MB), fresh process without TensorFlow", f"{times}."]
-    return "\n\n".join(parts) + "\n"
+    return "\n\n".join(filter(None, parts)) + "\n"
 
 
-def _table(columns: Sequence[dict[str, Any]]) -> str:
+def label(column: dict[str, Any]) -> str:
+    return column.get("label") or "{}, {}".format(*column["size"])
+
+
+def names(columns: Sequence[dict[str, Any]]) -> list[str]:
+    """Every peer that was timed in any of the columns."""
+    return list(dict.fromkeys(name for column in columns for name in column["median_us"]))
+
+
+def _table(columns: Sequence[dict[str, Any]], *, errors: bool) -> str:
     """A row a peer; below, how the first of them stands to the bound and to the others."""
-    first, *others = dict.fromkeys(name for column in columns for name in column["median_us"])
-    rows = [["", *("{}, {}".format(*column["size"]) for column in columns)]]
+    timed = names(columns)
+    rows = [["", *map(label, columns)]]
     rows.append(["---"] * len(rows[0]))
     rows.append(["bound", *(_us(column["bound_us"]) for column in columns)])
-    for name in (first, *others):
-        rows.append([name, *(_us(column["median_us"].get(name)) for column in columns)])
-    share = [f"{column['bound_us'] / column['best_us'][first]:.0%}" for column in columns]
-    rows.append([f"**{first}: share of the bound**", *share])
-    for name in others:
-        rows.append([f"{name}: times as long", *(_times(column["times_the_first"].get(name)) for column in columns)])
+    rows += [[name, *(_share(column, name) for column in columns)] for name in timed]
+    for name in timed[:1]:
+        if "times_the_bound" in columns[0]:
+            rows.append([f"**{name}: times the bound**", *_ratios(columns, "times_the_bound", name)])
+    rows += [[f"{name}: times as long", *_ratios(columns, "times_the_first", name)] for name in timed[1:]]
+    if errors:
+        rows += [
+            [
+                f"{name}: largest error",
+                *(f"{column['error'][name]:.0e}" if name in column["error"] else "" for column in columns),
+            ]
+            for name in timed
+        ]
+    return _lines(rows)
+
+
+def _percentiles(column: dict[str, Any]) -> str:
+    heads = next(iter(column["percentiles_us"].values()))
+    rows = [[f"({label(column)}), {column['steps']:,} steps", *heads, "p99.9 / p50"]]
+    rows.append(["---"] * len(rows[0]))
+    for name, values in column["percentiles_us"].items():
+        rows.append([name, *map(_us, values.values()), f"{values['p99.9'] / values['p50']:.1f}"])
+    return _lines(rows)
+
+
+def _refused(columns: Sequence[dict[str, Any]]) -> str:
+    """Who was not timed, and why."""
+    where = defaultdict(list)
+    for column in columns:
+        for name, reason in column.get("refused", {}).items():
+            where[name, " ".join(reason.split())].append(f"({label(column)})")
+    return "\n".join(f"- {name} was not timed at {', '.join(at)}: {reason}" for (name, reason), at in where.items())
+
+
+def _lines(rows: Sequence[Sequence[str]]) -> str:
     return "\n".join(f"| {' | '.join(row)} |" for row in rows)
 
 
-def _us(value: float | None) -> str:
-    return "" if value is None else f"{value:.0f}" if value >= 100 else f"{value:.3g}"
+def _share(column: dict[str, Any], name: str) -> str:
+    if name not in column["median_us"]:
+        return ""
+    return f"{_us(column['median_us'][name])} ({column['bound_us'] / column['best_us'][name]:.0%})"
 
 
-def _times(value: float | None) -> str:
-    return "" if value is None else f"{value:.0f}x" if value >= 10 else f"{value:.2f}x"
+def _ratios(columns: Sequence[dict[str, Any]], which: str, name: str) -> list[str]:
+    values = [column[which].get(name) for column in columns]
+    return ["" if value is None else f"{value:.0f}x" if value >= 10 else f"{value:.2f}x" for value in values]
+
+
+def _us(value: float) -> str:
+    return f"{value:.0f}" if value >= 100 else f"{value:.3g}"
 
 
 def _bytes(size: int) -> str:

@@ -2,24 +2,53 @@
 
 import pytest
 
-from benchmarks.peers import AT_ONE_SIZE, STEPS, checked_step
+from benchmarks.columns import stepped
+from benchmarks.parts import BATCHED, BATCHES, LARGE
+from benchmarks.peers import BATCHES as BATCH_PEERS
+from benchmarks.peers import NARROW, STEPS, THREADS, checked_step
 from benchmarks.problem import SIZES, Problem
 from fastlstm.bench.interleave import interleave
 
-CASES = [(size, name) for size in SIZES for name in STEPS if AT_ONE_SIZE.get(name, size) == size]
+
+def _benchmark(benchmark, ready, group, iterations=100):
+    benchmark.group = group
+    benchmark.extra_info["error"] = ready.error
+    benchmark.pedantic(ready.call, args=(ready.argument,), rounds=30, iterations=iterations, warmup_rounds=2)
 
 
-@pytest.mark.parametrize(("size", "peer"), CASES, ids=lambda value: str(value))
-def test_step(benchmark, size, peer):
-    call, x = checked_step(peer, Problem(*size))
-    benchmark.group = f"step, (input, hidden) = {size}"
-    iterations = 1 if peer in AT_ONE_SIZE else 100
-    benchmark.pedantic(call, args=(x,), rounds=30, iterations=iterations, warmup_rounds=2)
+CASES = [(size, name) for size in SIZES for name, peer in STEPS.items() if not peer.sizes or size in peer.sizes]
+
+
+@pytest.mark.parametrize(("size", "peer"), CASES, ids=str)
+def test_step(benchmark, installed, size, peer):
+    ready = installed(peer, stepped(Problem(*size), STEPS)[peer])
+    _benchmark(benchmark, ready, f"step, (input, hidden) = {size}", 1 if peer.startswith("Keras") else 100)
+
+
+@pytest.mark.parametrize("peer", BATCH_PEERS)
+@pytest.mark.parametrize("batch", BATCHES)
+def test_batch(benchmark, installed, batch, peer):
+    ready = installed(peer, stepped(Problem(*BATCHED, batch=batch), BATCH_PEERS)[peer])
+    _benchmark(benchmark, ready, f"step of a batch of {batch}, (input, hidden) = {BATCHED}", 10)
+
+
+@pytest.mark.parametrize("peer", THREADS)
+def test_threads(benchmark, installed, peer):
+    ready = installed(peer, stepped(Problem(*LARGE[0]), THREADS)[peer])
+    _benchmark(benchmark, ready, f"threads, (input, hidden) = {LARGE[0]}")
+
+
+@pytest.mark.parametrize("peer", NARROW)
+def test_narrow(benchmark, installed, peer):
+    ready = installed(peer, stepped(Problem(*LARGE[0]), NARROW)[peer])
+    _benchmark(benchmark, ready, f"weights of fewer bytes, (input, hidden) = {LARGE[0]}")
 
 
 def test_a_hundred_times_tensorflow():
     """The headline: at H=32 `Stream.step` is at least 100 times as fast as a step of tf.function, in the same run."""
-    pytest.importorskip("tf_keras", reason="needs TensorFlow")
+    if missing := STEPS["tf.function"].missing:
+        pytest.skip(f"needs {missing}")
     names = ["fastlstm Stream.step", "tf.function"]
-    ours, theirs = interleave({name: checked_step(name, Problem(1, 32)) for name in names}).values()
+    ready = {name: checked_step(name, STEPS[name], Problem(1, 32)) for name in names}
+    ours, theirs = interleave({name: (one.call, one.argument) for name, one in ready.items()}).values()
     assert theirs.ratio(ours) >= 100

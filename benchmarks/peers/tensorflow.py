@@ -11,6 +11,7 @@ def tf():
     """TensorFlow on one thread, with Keras 2, so that TensorFlow 1's cells are there."""
     os.environ["TF_USE_LEGACY_KERAS"] = "1"
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    os.environ.setdefault("CUDA_VISIBLE_DEVICES", "")
     import tensorflow
 
     tensorflow.config.threading.set_intra_op_parallelism_threads(1)
@@ -42,32 +43,63 @@ def session_step(problem):
     return call, reset, (1, problem.inputs)
 
 
-def equations(problem):
-    """(x, c, h) -> (c', h'), the cell as TensorFlow operations, its weights constants."""
-    nn, math = tf().nn, tf().math
-    kernel, bias = tf().constant(problem.kernel), tf().constant(problem.bias)
+def equations(problem, *, head=False):
+    """(x, [c, h of each layer]) -> (y, c', h', ...): the layers as TensorFlow operations, their weights constants."""
+    layers = [(tf().constant(kernel), tf().constant(bias)) for kernel, bias in problem.cells]
+    head_kernel, head_bias = tf().constant(problem.head_kernel), tf().constant(problem.head_bias)
 
-    def step(x, c, h):
-        i, j, f, o = tf().split(nn.bias_add(tf().concat([x, h], 1) @ kernel, bias), 4, 1)
-        c = c * math.sigmoid(f + problem.forget_bias) + math.sigmoid(i) * math.tanh(j)
-        return c, math.tanh(c) * math.sigmoid(o)
+    def step(x, state):
+        after = []
+        for (kernel, bias), c, h in zip(layers, state[::2], state[1::2], strict=True):
+            c, x = _gates(tf().nn.bias_add(tf().concat([x, h], 1) @ kernel, bias), c, problem.forget_bias)
+            after += [c, x]
+        return (x @ head_kernel + head_bias if head else x), *after
+
+    return step
+
+
+def _gates(z, c, forget_bias):
+    math = tf().math
+    i, j, f, o = tf().split(z, 4, 1)
+    c = c * math.sigmoid(f + forget_bias) + math.sigmoid(i) * math.tanh(j)
+    return c, math.tanh(c) * math.sigmoid(o)
+
+
+def greedy_step(problem):
+    """(symbol (1,), c, h, ...) -> (its successor (1,), c', h', ...), two layers.
+
+    The one-hot vector takes a row out of the first layer's kernel: the product is a gather.
+    """
+    (first, bias), second = problem.cells
+    symbols = problem.symbols
+    rows, recurrent, (kernel, bias2) = tf().constant(first[:symbols] + bias), tf().constant(first[symbols:]), second
+
+    def step(symbol, c1, h1, c2, h2):
+        c1, h1 = _gates(tf().gather(rows, symbol) + h1 @ recurrent, c1, problem.forget_bias)
+        c2, h2 = _gates(tf().nn.bias_add(tf().concat([h1, h2], 1) @ kernel, bias2), c2, problem.forget_bias)
+        logits = h2 @ problem.head_kernel + problem.head_bias
+        return tf().argmax(logits, 1, output_type="int32"), c1, h1, c2, h2
 
     return step
 
 
 def function_step(problem, **options):
-    """A tf.function, traced once; the state stays a pair of tensors."""
-    step = tf().function(equations(problem), **options)
-    state = []
+    """A tf.function, traced once; the state stays tensors."""
+    cells = equations(problem)
+    step, state = tf().function(lambda x, *before: cells(x, before), **options), []
 
     def call(x):
-        state[:] = step(tf().constant(x), *state)
-        return state[1].numpy()
+        y, *state[:] = step(tf().constant(x), *state)
+        return y.numpy()
 
     def reset():
-        state[:] = [tf().zeros([1, problem.hidden]) for _ in range(2)]
+        state[:] = _zeros(problem)
 
-    return call, reset, (1, problem.inputs)
+    return call, reset, (problem.batch, problem.inputs)
+
+
+def _zeros(problem):
+    return [tf().zeros([problem.batch, problem.hidden])] * (2 * problem.layers)
 
 
 def xla_step(problem):
@@ -95,22 +127,35 @@ def keras_predict_step(problem):
 
 def while_loop(problem, steps, **options):
     """The whole loop in one tf.function."""
-    step = equations(problem)
-    head_kernel, head_bias = tf().constant(problem.head_kernel), tf().constant(problem.head_bias)
+    cells = equations(problem, head=True)
+
+    def body(t, ys, x, *state):
+        y, *state = cells(x, state)
+        return t + 1, ys.write(t, y), y, *state
 
     def run(first):
-        def body(t, x, c, h, ys):
-            c, h = step(x, c, h)
-            y = h @ head_kernel + head_bias
-            return t + 1, y, c, h, ys.write(t, y)
-
-        zero, ys = tf().zeros([1, problem.hidden]), tf().TensorArray("float32", steps, element_shape=first.shape)
-        start = tf().constant(0), first, zero, zero, ys
-        return tf().while_loop(lambda t, *_: t < steps, body, start, maximum_iterations=steps)[-1].stack()
+        return _repeat(body, steps, first, _zeros(problem))
 
     compiled = tf().function(run, **options)
     return lambda first: compiled(tf().constant(first)).numpy()
 
 
+def _repeat(body, steps, first, state):
+    ys = tf().TensorArray(first.dtype, steps, element_shape=first.shape)
+    start = tf().constant(0), ys, first, *state
+    return tf().while_loop(lambda t, *_: t < steps, body, start, maximum_iterations=steps)[1].stack()
+
+
 def xla_loop(problem, steps):
     return while_loop(problem, steps, jit_compile=True)
+
+
+def xla_characters(problem, steps):
+    step = greedy_step(problem)
+
+    def body(t, ids, symbol, *state):
+        symbol, *state = step(symbol, *state)
+        return t + 1, ids.write(t, symbol), symbol, *state
+
+    compiled = tf().function(lambda first: _repeat(body, steps, first, _zeros(problem)), jit_compile=True)
+    return lambda first: compiled(tf().constant([first])).numpy()

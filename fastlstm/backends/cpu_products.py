@@ -30,10 +30,10 @@ def add_product(y, width, x, depth, kernel):
 
 @scalar
 def add_whole_tiles(y, width, x, count, kernel, depth, first):
-    """The columns in whole tiles: y += x (count,) @ rows first to first + count of the packed kernel."""
-    tile = 8 * lanes_of(y)
-    for column in range(0, width - tile + 1, tile):
-        add_tile_8(at(y, column), x, at(kernel, column * depth + first * tile), count)
+    """The columns in tiles of four panels: y += x (count,) @ rows first to first + count of the packed kernel."""
+    lanes = lanes_of(y)
+    for column in range(0, width - 8 * lanes + 1, 8 * lanes):
+        add_tile_8(at(y, column), x, count, at(kernel, column * depth + first * 2 * lanes), depth)
 
 
 @scalar
@@ -43,13 +43,13 @@ def add_the_rest(y, width, x, depth, kernel):
     column = width // (8 * lanes) * (8 * lanes)
     rest = width - column
     if rest & 4 * lanes:
-        add_tile_4(at(y, column), x, at(kernel, column * depth), depth)
+        add_tile_4(at(y, column), x, depth, at(kernel, column * depth), depth)
         column += 4 * lanes
     if rest & 2 * lanes:
-        add_tile_2(at(y, column), x, at(kernel, column * depth), depth)
+        add_tile_2(at(y, column), x, depth, at(kernel, column * depth), depth)
         column += 2 * lanes
     if rest & lanes:
-        add_tile_1(at(y, column), x, at(kernel, column * depth), depth)
+        add_tile_1(at(y, column), x, depth, at(kernel, column * depth), depth)
 
 
 @inner
@@ -68,27 +68,24 @@ def add_products(arena, row_size, rows, batch, y, width, x, depth, kernel):
 
 @inner
 def add_blocks(arena, row_size, rows, batch, y, width, x, count, kernel, depth):
-    """The columns in whole tiles, the first `count` rows of the kernel; two vectors of a tile for six rows at once.
+    """The columns in whole tiles, the first `count` rows of the kernel; a panel for six rows of the batch at once.
 
-    So each weight that is loaded serves six rows, each element of x two vectors, and the weights stay in L1.
+    So each weight that is loaded serves six rows, each element of x two vectors, and the panel stays in L1.
     """
     lanes = lanes_of(arena)
-    tile = 8 * lanes
-    for column in range(0, width // tile * tile, 2 * lanes):
-        inside = column % tile
-        panel = at(kernel, (column - inside) * depth + inside)
-        z, r = y + column, 0
+    for column in range(0, width // (8 * lanes) * (8 * lanes), 2 * lanes):
+        panel, z, r = at(kernel, column * depth), y + column, 0
         while r + 6 <= batch:
             starts = (rows[r] * row_size, rows[r + 1] * row_size, rows[r + 2] * row_size,
                       rows[r + 3] * row_size, rows[r + 4] * row_size, rows[r + 5] * row_size)  # fmt: skip
-            add_block_6(arena, starts, z, x, panel, count, tile)
+            add_block_6(arena, starts, z, x, count, panel)
             r += 6
         if r + 4 <= batch:
             starts_4 = (rows[r] * row_size, rows[r + 1] * row_size, rows[r + 2] * row_size, rows[r + 3] * row_size)
-            add_block_4(arena, starts_4, z, x, panel, count, tile)
+            add_block_4(arena, starts_4, z, x, count, panel)
             r += 4
         if r + 2 <= batch:
-            add_block_2(arena, (rows[r] * row_size, rows[r + 1] * row_size), z, x, panel, count, tile)
+            add_block_2(arena, (rows[r] * row_size, rows[r + 1] * row_size), z, x, count, panel)
             r += 2
         if r < batch:
-            add_block_1(arena, (rows[r] * row_size,), z, x, panel, count, tile)
+            add_block_1(arena, (rows[r] * row_size,), z, x, count, panel)

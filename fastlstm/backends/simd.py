@@ -1,4 +1,4 @@
-"""The matrix-vector core: one tile of a packed matrix times a vector, its sums kept in vector registers.
+"""The matrix-vector core: panels of a packed matrix times a vector, the sums kept in vector registers.
 
 Numba's own loops store and load the sums at each row of a matrix; here they stay in 8 registers from the first row to
 the last, so that a step takes the time that its weights take to arrive. `packing.py` has the layout.
@@ -119,21 +119,25 @@ class _Emitter:
 
 
 def _vector_tile(vectors: int):
-    """The intrinsic for tiles of so many vectors, 8 at most; the sums always fill 8 registers.
+    """The intrinsic for the panels (`packing.py`) of so many vectors, 8 at most; the sums always fill 8 registers.
 
-    Of a narrow tile, rows k, k + phases, k + 2 phases ... have a sum of their own: one sum takes 4 cycles a row, and
-    8 of them hide that.
+    Where there are fewer, rows k, k + phases, k + 2 phases ... have a sum of their own: one sum takes 4 cycles a row,
+    and 8 of them hide that.
     """
-    phases = 8 // vectors
+    phases, panel = 8 // vectors, min(vectors, 2)
 
     @intrinsic
-    def add_tile(typing_context, y, x, tile, count):
-        """y (vectors * lanes,) += x[:count] @ tile (count, vectors * lanes)."""
+    def add_tile(typing_context, y, x, count, first_panel, depth):
+        """y (vectors * lanes,) += x (count,) @ the first `count` rows of panels that have `depth` rows each."""
 
         def generate_code(context, builder, signature, arguments):
             emit = _Emitter(context, builder, y.dtype)
-            target, vector, weights, count_ = arguments
-            width = vectors * emit.lanes
+            target, vector, count_, start, depth_ = arguments
+            width = panel * emit.lanes
+            size = builder.mul(depth_, emit.constant(width))
+            panels = [start]
+            while len(panels) < vectors // panel:
+                panels.append(emit.at(panels[-1], size))
 
             def rows(number):
                 def body(k, sums):
@@ -141,7 +145,7 @@ def _vector_tile(vectors: int):
                     for phase in range(number):
                         scale = emit.broadcast(vector, k, phase)
                         for v in range(vectors):
-                            w = emit.load(weights, row, phase * width + v * emit.lanes)
+                            w = emit.load(panels[v // panel], row, phase * width + v % panel * emit.lanes)
                             at = phase * vectors + v
                             sums[at] = emit.multiply_add(sums[at], scale, w)
                     return sums
@@ -159,7 +163,7 @@ def _vector_tile(vectors: int):
                 emit.store(sums[v], target, v * emit.lanes)
             return context.get_dummy_value()
 
-        return types.void(y, x, tile, types.intp), generate_code
+        return types.void(y, x, types.intp, first_panel, types.intp), generate_code
 
     return add_tile
 
@@ -168,24 +172,21 @@ add_tile_8, add_tile_4, add_tile_2, add_tile_1 = map(_vector_tile, (8, 4, 2, 1))
 
 
 def _row_block(rows: int):
-    """The intrinsic for so many rows of a batch and two vectors of a tile: 2 * rows sums in registers."""
+    """The intrinsic for so many rows of a batch and one panel: 2 * rows sums in registers."""
 
     @intrinsic
-    def add_block(typing_context, arena, starts, y, x, weights, count, stride):
-        """For each of `starts`: arena[start + y :][: 2 lanes] += arena[start + x :][:count] @ weights.
-
-        weights  (count, 2 lanes), `stride` elements from one row to the next
-        """
+    def add_block(typing_context, arena, starts, y, x, count, panel):
+        """For each of `starts`: arena[start + y :][: 2 lanes] += arena[start + x :][:count] @ panel[:count]."""
 
         def generate_code(context, builder, signature, arguments):
             emit = _Emitter(context, builder, arena.dtype)
-            start, packed, y_at, x_at, kernel, count_, stride_ = arguments
+            start, packed, y_at, x_at, count_, kernel = arguments
             places = [emit.at(start, builder.extract_value(packed, r)) for r in range(rows)]
             targets = [emit.at(place, y_at) for place in places]
             vectors = [emit.at(place, x_at) for place in places]
 
             def body(k, sums):
-                sums, row = list(sums), builder.mul(k, stride_)
+                sums, row = list(sums), builder.mul(k, emit.constant(2 * emit.lanes))
                 w = [emit.load(kernel, row, v * emit.lanes) for v in range(2)]
                 for r in range(rows):
                     scale = emit.broadcast(vectors[r], k)
@@ -200,10 +201,8 @@ def _row_block(rows: int):
                     emit.store(sums[2 * r + v], targets[r], v * emit.lanes)
             return context.get_dummy_value()
 
-        signature = types.void(
-            arena, types.UniTuple(types.intp, rows), types.intp, types.intp, weights, types.intp, types.intp
-        )
-        return signature, generate_code
+        starts = types.UniTuple(types.intp, rows)
+        return types.void(arena, starts, types.intp, types.intp, types.intp, panel), generate_code
 
     return add_block
 

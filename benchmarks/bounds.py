@@ -32,7 +32,7 @@ class Bound:
         return Timing(tuple(sum(np.multiply(timings[name].rounds, share) for name, share in self.shares.items())))
 
 
-def streaming(size: int) -> Bound:
+def streaming(size: int, name: str = "reading") -> Bound:
     """Reading `size` bytes once, on one thread, from where so many lie when they are read again and again."""
     from fastlstm.backends.read_loop import BLOCK, read
 
@@ -45,7 +45,7 @@ def streaming(size: int) -> Bound:
         return read(address, blocks, times)
 
     call.keep = room
-    return Bound({"reading": (call, None)}, {"reading": size / (blocks * BLOCK * times)})
+    return Bound({name: (call, None)}, {name: size / (blocks * BLOCK * times)})
 
 
 def arithmetic(operations: int) -> Bound:

@@ -72,12 +72,28 @@ def prepare(label: str, entries: dict[str, Entry]) -> tuple[dict[str, Ready], di
     return ready, refused
 
 
-def column(label: str, entries: dict[str, Entry], bound: Bound, rounds: int, **more: Any) -> Column:
-    """Timings of one size, in microseconds a step, taken in turns with each other and with the bound."""
+def column(
+    label: str,
+    entries: dict[str, Entry],
+    bound: Bound,
+    rounds: int,
+    narrow: dict[str, Bound] | None = None,
+    **more: Any,
+) -> Column:
+    """Timings of one size, in microseconds a step, taken in turns with each other and with the bound.
+
+    narrow  the bounds of the peers that have the key in their names
+    """
     ready, refused = prepare(label, entries)
     calls = {name: (one.call, one.argument) for name, one in ready.items()}
-    taken = interleave({**calls, **bound.calls}, rounds=rounds)
-    limit = bound.timing(taken)
+    bounds = {"": bound, **(narrow or {})}
+    taken = interleave(
+        {**calls, **{n: call for one in bounds.values() for n, call in one.calls.items()}}, rounds=rounds
+    )
+    limits = {kind: one.timing(taken) for kind, one in bounds.items()}
+    limit = limits.pop("")
+    if narrow:
+        more["narrow_bound_us"] = {kind: 1e6 * one.best for kind, one in limits.items()}
     timings = {name: Timing(tuple(s / entries[name].steps for s in taken[name].rounds)) for name in ready}
     first = next(iter(timings.values()), limit)
     print(f"{label} done", file=sys.stderr)
@@ -87,7 +103,10 @@ def column(label: str, entries: dict[str, Entry], bound: Bound, rounds: int, **m
         "bound_us": 1e6 * limit.best,
         "median_us": {name: 1e6 * timing.median for name, timing in timings.items()},
         "best_us": {name: 1e6 * timing.best for name, timing in timings.items()},
-        "times_the_bound": {name: timing.ratio(limit) for name, timing in timings.items()},
+        "times_the_bound": {
+            name: timing.ratio(next((one for kind, one in limits.items() if kind in name), limit))
+            for name, timing in timings.items()
+        },
         "times_the_first": {name: timing.ratio(first) for name, timing in timings.items()},
         "error": {name: one.error for name, one in ready.items()},
         "refused": refused,

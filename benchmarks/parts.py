@@ -125,9 +125,13 @@ def threads(options: Options) -> Iterator[Column]:
 
 
 def narrow(options: Options) -> Iterator[Column]:
-    """Weights of fewer bytes, driven from Python. The bound is that of float32."""
+    """Weights of fewer bytes, driven from Python. A peer's bound is that of its own weights."""
     for size in LARGE:
-        yield _steps(size, options.choose(peers.NARROW), options)
+        problem = Problem(*size)
+        full = problem.weight_bytes(head=False)
+        narrower = {kind: streaming(full // parts, kind) for kind, parts in (("bfloat16", 2), ("int8", 4))}
+        entries = stepped(problem, options.choose(peers.NARROW))
+        yield column(_label(size), entries, streaming(full), options.rounds, narrow=narrower, size=list(size))
 
 
 def _label(size: Size) -> str:

@@ -24,7 +24,7 @@ PARTS = {
     ),
     "sizes": ("Cost against size: one number in, us a step", "Driven from Python; `generate` and lax.scan: the loop."),
     "threads": ("One thread and two, us a step", "The bound is that of one thread."),
-    "narrow": ("Weights of fewer bytes, driven from Python, us", "The bound is that of float32."),
+    "narrow": ("Weights of fewer bytes, driven from Python, us", "Each peer's bound is that of its own weights."),
 }
 
 
@@ -56,7 +56,8 @@ def markdown(result: dict[str, Any], pictures: Sequence[tuple[str, str]] = ()) -
     ]
     for part, (heading, words) in PARTS.items():
         if columns := result.get(part):
-            parts += [f"## {heading}", words, _table(columns, errors=part == "narrow"), _refused(columns)]
+            tables = [_table(group, errors=part == "narrow") for group in _groups(columns)]
+            parts += [f"## {heading}", words, *tables, _refused(columns)]
     if columns := result.get("latency"):
         parts += ["## Single steps driven from Python, us", *map(_percentiles, columns), _refused(columns)]
     if result.get("load_s"):
@@ -74,16 +75,36 @@ def names(columns: Sequence[dict[str, Any]]) -> list[str]:
     return list(dict.fromkeys(name for column in columns for name in column["median_us"]))
 
 
+def _groups(columns: Sequence[dict[str, Any]]) -> list[list[dict[str, Any]]]:
+    """Columns that belong in one table: those in which the same peer is the first."""
+    groups = defaultdict(list)
+    for column in columns:
+        groups[next(iter(column["median_us"]), "")].append(column)
+    return list(groups.values())
+
+
+def _limit(column: dict[str, Any], name: str) -> float:
+    """What bounds this peer: where its weights have fewer bytes, reading those."""
+    return next((us for kind, us in column.get("narrow_bound_us", {}).items() if kind in name), column["bound_us"])
+
+
 def _table(columns: Sequence[dict[str, Any]], *, errors: bool) -> str:
     """A row a peer; below, how the first of them stands to the bound and to the others."""
     timed = names(columns)
     rows = [["", *map(label, columns)]]
     rows.append(["---"] * len(rows[0]))
     rows.append(["bound", *(_us(column["bound_us"]) for column in columns)])
+    rows += [
+        [f"bound, {kind}", *(_us(column["narrow_bound_us"][kind]) for column in columns)]
+        for kind in columns[0].get("narrow_bound_us", {})
+    ]
     rows += [[name, *(_share(column, name) for column in columns)] for name in timed]
-    for name in timed[:1]:
-        if "times_the_bound" in columns[0]:
-            rows.append([f"**{name}: times the bound**", *_ratios(columns, "times_the_bound", name)])
+    if "times_the_bound" in columns[0]:
+        rows += [
+            [f"**{name}: times the bound**", *_ratios(columns, "times_the_bound", name)]
+            for name in timed
+            if name.startswith("fastlstm")
+        ]
     rows += [[f"{name}: times as long", *_ratios(columns, "times_the_first", name)] for name in timed[1:]]
     if errors:
         rows += [
@@ -121,7 +142,7 @@ def _lines(rows: Sequence[Sequence[str]]) -> str:
 def _share(column: dict[str, Any], name: str) -> str:
     if name not in column["median_us"]:
         return ""
-    return f"{_us(column['median_us'][name])} ({column['bound_us'] / column['best_us'][name]:.0%})"
+    return f"{_us(column['median_us'][name])} ({_limit(column, name) / column['best_us'][name]:.0%})"
 
 
 def _ratios(columns: Sequence[dict[str, Any]], which: str, name: str) -> list[str]:

@@ -16,6 +16,11 @@ def vectors(value: ArrayLike, axes: str, size: int, dtype: np.dtype, *, name: st
 
     axes  the leading axes by their letters, "B" or "BT"; the last axis is D = size
     """
+    if type(value) is np.ndarray and value.dtype is dtype and value.shape[-1:] == (size,):
+        if value.ndim == len(axes):
+            return value[None].copy(), True
+        if value.ndim == len(axes) + 1 and len(value):
+            return value.copy(), False
     a = _array(value, name)
     single = a.ndim == len(axes)
     shape = (1, *a.shape) if single else a.shape
@@ -42,6 +47,8 @@ def _shape(axes: str, size: int) -> str:
 
 def token_ids(value: Any, axes: str, vocabulary_size: int, *, name: str) -> tuple[NDArray[np.int64], bool]:
     """Ids (B,) or (B, T) as int64 with a batch axis, and whether they came without one."""
+    if type(value) is int and axes == "B" and 0 <= value < vocabulary_size:
+        return np.array([value], np.int64), True
     a = _array(value, name)
     expected = f"integer ids of shape ({', '.join(axes)}{',' if len(axes) == 1 else ''})"
     if a.dtype.kind not in "iu" and a.size:

@@ -19,6 +19,8 @@ from fastlstm.stream import Stream
 
 DEVICES = ("cpu", "numpy")
 
+_ONE = np.ones(1, np.int64)  # a step is a sequence of one
+
 
 class Model:
     """A chain of layers and the calls that run it.
@@ -52,6 +54,7 @@ class Model:
         self.device = _checked_device(device)
         _check_chain(self.layers)
         self._recurrent = recurrent_layers(self.layers)
+        self._state_sizes = tuple(layer.state_size for layer in self._recurrent)
         self.dtype = _checked_dtype(dtype, self.layers)
         if weights is not None and weights != self.dtype.name:
             raise ArgumentError(
@@ -61,20 +64,20 @@ class Model:
             raise ArgumentError(f"threads is {threads}; this version runs a model on one thread")
         self.report = Report() if report is None else report
 
-    # What the model is.
+    # What the model is; what every step asks for is looked up once.
 
-    @property
+    @cached_property
     def takes_ids(self) -> bool:
         """Whether the inputs are token ids: the first layer is an Embedding or OneHot."""
         return isinstance(self.layers[0], Embedding | OneHot)
 
-    @property
+    @cached_property
     def vocabulary_size(self) -> int:
         """How many ids the model takes; 0 where it takes vectors."""
         first = self.layers[0]
         return first.vocabulary_size if isinstance(first, Embedding | OneHot) else 0
 
-    @property
+    @cached_property
     def input_size(self) -> int:
         """D, the elements of an input vector; where the model takes ids, of the vector they become."""
         first = self.layers[0]
@@ -85,7 +88,7 @@ class Model:
         """V."""
         return self.layers[-1].output_size
 
-    @property
+    @cached_property
     def run_only(self) -> bool:
         """Whether the model needs a whole sequence at once: it has a Bidirectional or Reverse layer."""
         return any(isinstance(layer, Bidirectional | Reverse) for layer in self.layers)
@@ -93,7 +96,7 @@ class Model:
     @property
     def state_sizes(self) -> list[tuple[int, int]]:
         """(c_size, h_size) of each LSTM layer; (0, h_size) of a GRU layer."""
-        return [layer.state_size for layer in self._recurrent]
+        return list(self._state_sizes)
 
     @cached_property
     def backend(self) -> Any:
@@ -130,7 +133,7 @@ class Model:
     def zero_state(self, batch_size: int = 1) -> State:
         """The state before the first step, of `batch_size` rows."""
         b = arguments.count(batch_size, name="batch_size")
-        return State([(np.zeros((b, c), self.dtype), np.zeros((b, h), self.dtype)) for c, h in self.state_sizes])
+        return State.checked((np.zeros((b, c), self.dtype), np.zeros((b, h), self.dtype)) for c, h in self._state_sizes)
 
     def step(self, x: ArrayLike, state: StateLike | None = None) -> tuple[NDArray[np.floating], State]:
         """One time step.
@@ -143,8 +146,9 @@ class Model:
         self.check_steps("step")
         xs, single = self.inputs(x, "B", name="x")
         pairs = self.state_pairs(state, len(xs))
-        ys, after = self.backend.run(xs[:, None], pairs, np.ones(len(xs), np.int64))
-        return (ys[0, 0] if single else ys[:, 0]), State(after)
+        lengths = _ONE if len(xs) == 1 else np.ones(len(xs), np.int64)
+        ys, after = self.backend.run(xs[:, None], pairs, lengths)
+        return (ys[0, 0] if single else ys[:, 0]), State.checked(after)
 
     def run(
         self, xs: ArrayLike, state: StateLike | None = None, lengths: ArrayLike | None = None
@@ -163,7 +167,7 @@ class Model:
         pairs = self.state_pairs(state, batch)
         limits = arguments.row_lengths(lengths, batch, steps)
         ys, after = self.backend.run(checked, pairs, limits)
-        return (ys[0] if single else ys), State(after)
+        return (ys[0] if single else ys), State.checked(after)
 
     def generate(
         self,
@@ -245,19 +249,27 @@ class Model:
         self, value: StateLike | None, batch_size: int
     ) -> list[tuple[NDArray[np.floating], NDArray[np.floating]]]:
         """`value` as the backend takes it; zeros where None."""
-        state = self.zero_state(batch_size) if value is None else state_of(value)
+        if value is None:
+            return list(self.zero_state(batch_size))
+        state = state_of(value)
         if len(state) != len(self._recurrent):
             raise ShapeError(
                 f"state: {len(state)} layers; expected {len(self._recurrent)}: one (c, h) for each LSTM or GRU layer"
             )
-        for k, (pair, sizes) in enumerate(zip(state, self.state_sizes, strict=True)):
-            for name, a, size in zip("ch", pair, sizes, strict=True):
-                if a.shape != (batch_size, size):
-                    raise ShapeError(
-                        f"state of layer {k} ({self._recurrent[k].name}): {name} has shape {a.shape}; "
-                        f"expected ({batch_size}, {size}), rows of the batch x size"
-                    )
-        return [(c.astype(self.dtype), h.astype(self.dtype)) for c, h in state]
+        dtype, pairs = self.dtype, []
+        for k, ((c, h), (c_size, h_size)) in enumerate(zip(state, self._state_sizes, strict=True)):
+            if c.shape != (batch_size, c_size):
+                raise self._misfit(k, "c", c.shape, (batch_size, c_size))
+            if h.shape != (batch_size, h_size):
+                raise self._misfit(k, "h", h.shape, (batch_size, h_size))
+            pairs.append((c.astype(dtype), h.astype(dtype)))
+        return pairs
+
+    def _misfit(self, k: int, name: str, shape: tuple[int, ...], expected: tuple[int, int]) -> ShapeError:
+        return ShapeError(
+            f"state of layer {k} ({self._recurrent[k].name}): {name} has shape {shape}; "
+            f"expected {expected}, rows of the batch x size"
+        )
 
 
 def _backend_of(device: str) -> Any:

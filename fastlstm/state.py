@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
@@ -41,6 +41,13 @@ class State:
         sizes = {a.shape[0] for pair in self._layers for a in pair}
         if len(sizes) > 1:
             raise ShapeError(f"the layers' states have batches of {sorted(sizes)} rows; expected one size for all")
+
+    @classmethod
+    def checked(cls, layers: Iterable[tuple[NDArray[np.floating], NDArray[np.floating]]]) -> State:
+        """Of (c, h) arrays that fit each other already, as backends give them: not checked once more."""
+        state = object.__new__(cls)
+        state._layers = tuple([LayerState(c, h) for c, h in layers])
+        return state
 
     def __len__(self) -> int:
         """L, the number of LSTM layers."""

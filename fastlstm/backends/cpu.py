@@ -44,13 +44,13 @@ class _Buffers:
             self.arena[: len(h), slot.h] = h
 
 
-class CpuSession(_Buffers):
-    """One live sequence: see `base.Session`."""
+class _Stepper(_Buffers):
+    """One row, with what a single step needs at hand: `input` or `tokens` are written, `advance` writes `output`."""
 
     def __init__(self, plan: Plan) -> None:
         super().__init__(plan, 1)
-        self._block: _Buffers | None = None  # for `process`
         row = self.arena[0]
+        self._views = [(self.arena[:, slot.c], self.arena[:, slot.h]) for slot in plan.states]
         self.input = None if plan.input is None else row[plan.input]
         self.output = row[plan.output]
         program, weights, arena, _, tokens, rows = self.arguments
@@ -58,6 +58,22 @@ class CpuSession(_Buffers):
         self._table = np.array([*addresses, len(plan.program)], np.int64)
         step = cpu_loops.step_32 if plan.weights.dtype == np.float32 else cpu_loops.step_64
         self.advance = partial(step, self._table.ctypes.data)
+
+    def state(self, batch_size: int = 1) -> list[Pair]:
+        return [(c.copy(), h.copy()) for c, h in self._views]
+
+    def set_state(self, state: Sequence[Pair]) -> None:
+        for (c, h), (given_c, given_h) in zip(self._views, state, strict=True):
+            c[...] = given_c  # faster than [:], which makes a slice
+            h[...] = given_h
+
+
+class CpuSession(_Stepper):
+    """One live sequence: see `base.Session`."""
+
+    def __init__(self, plan: Plan) -> None:
+        super().__init__(plan)
+        self._block: _Buffers | None = None  # for `process`
         # Compile, or load from the disk cache, what a live stream will call.
         self.advance()
         self.process(*_one_step(plan))
@@ -78,6 +94,7 @@ class CpuBackend:
         if config.DISABLE_JIT:
             raise DeviceError("device 'cpu' is compiled, and NUMBA_DISABLE_JIT forbids that; pass device='numpy'")
         self.plan = lower(layers, dtype, lanes(dtype))
+        self._idle: list[_Stepper] = []  # no call is using them; a list's pop and append are one step to other threads
 
     def session(self) -> CpuSession:
         return CpuSession(self.plan)
@@ -86,6 +103,8 @@ class CpuBackend:
         self, xs: Arrays, state: Sequence[Pair], lengths: NDArray[np.int64]
     ) -> tuple[NDArray[np.floating], list[Pair]]:
         batch, steps = xs.shape[:2]
+        if batch == 1 and steps == 1 and lengths[0] == 1:
+            return self._step(xs[0, 0], state)
         ys = np.empty((batch, steps, _width(self.plan)), self.plan.weights.dtype)
         if batch == 1 and steps > 1:
             buffers = _Buffers(self.plan, min(steps, _BLOCK))
@@ -98,6 +117,22 @@ class CpuBackend:
             buffers.set_state(state)
             _run(buffers, xs, lengths, ys)
         return ys, buffers.state(batch)
+
+    def _step(self, x: Arrays, state: Sequence[Pair]) -> tuple[NDArray[np.floating], list[Pair]]:
+        """`run` of one step of one row, x (D,) or an id: in the buffers of an earlier call, if any are idle."""
+        try:
+            stepper = self._idle.pop()
+        except IndexError:
+            stepper = _Stepper(self.plan)
+        stepper.set_state(state)
+        if stepper.input is None:
+            stepper.tokens[0] = x
+        else:
+            stepper.input[...] = x
+        stepper.advance()
+        y, after = stepper.output.copy(), stepper.state()
+        self._idle.append(stepper)
+        return y[None, None], after
 
     def generate(
         self, n: int, prime: Arrays, lengths: NDArray[np.int64], state: Sequence[Pair], drawing: Drawing | None

@@ -1,0 +1,104 @@
+"""Model.step of one row, whose buffers are used again by later calls: it must not be seen that they are."""
+
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pytest
+
+import fastlstm
+from tests import models
+
+
+def vectors():
+    rng = np.random.default_rng(0)
+    return [models.lstm(rng, 3, 5, projection=4), models.gru(rng, 4, 6), models.dense(rng, 6, 2)]
+
+
+def ids():
+    rng = np.random.default_rng(0)
+    return [models.embedding(rng, 9, 3, mask_zero=True), models.lstm(rng, 3, 5), models.dense(rng, 5, 9)]
+
+
+@pytest.fixture(scope="module", params=[vectors, ids], ids=["vectors", "ids"])
+def model(request):
+    return fastlstm.Model(models.layers_of(request.param(), "float32"))
+
+
+def _inputs(model, steps, seed=0):
+    rng = np.random.default_rng(seed)
+    if model.takes_ids:
+        return rng.integers(0, 9, steps)
+    return rng.normal(size=(steps, 3)).astype(np.float32)
+
+
+def _follow(model, xs):
+    state, ys = None, []
+    for x in xs:
+        y, state = model.step(x, state)
+        ys.append(y)
+    return np.array(ys), state
+
+
+def _arrays(state):
+    return [a for pair in state for a in pair]
+
+
+def test_it_is_a_stream(model):
+    xs, stream = _inputs(model, 20), model.stream()
+    ys, state = _follow(model, xs)
+    np.testing.assert_array_equal(ys, [stream.step(x).copy() for x in xs])
+    for ours, theirs in zip(_arrays(state), _arrays(stream.state), strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+
+
+def test_what_it_gives_is_the_callers_own(model):
+    first, second = _inputs(model, 2, seed=1)
+    y, state = model.step(first)
+    kept = [a.copy() for a in (y, *_arrays(state))]
+    _, again = model.step(second, state)
+    for a, before in zip((y, *_arrays(state)), kept, strict=True):
+        np.testing.assert_array_equal(a, before)
+        assert a.flags.writeable and not any(np.shares_memory(a, other) for other in _arrays(again))
+    y[:] = np.nan
+    state.reset()
+    np.testing.assert_array_equal(model.step(first)[0], kept[0])
+
+
+def test_no_state_is_zeros_whatever_ran_before(model):
+    x, *others = _inputs(model, 10, seed=2)
+    fresh = model.step(x)[0]
+    _follow(model, others)
+    np.testing.assert_array_equal(model.step(x)[0], fresh)
+    np.testing.assert_array_equal(model.step(x, model.zero_state())[0], fresh)
+
+
+def test_threads_do_not_meet(model):
+    sequences = [_inputs(model, 300, seed) for seed in range(6)]
+    alone = [_follow(model, xs)[0] for xs in sequences]
+    with ThreadPoolExecutor(6) as team:
+        together = list(team.map(lambda xs: _follow(model, xs)[0], sequences))
+    np.testing.assert_array_equal(together, alone)
+
+
+def test_a_step_past_the_end_changes_nothing(model):
+    x = _inputs(model, 1)
+    _, state = model.step(_inputs(model, 1, seed=3)[0])
+    ys, after = model.run(x[None], state, lengths=[0])
+    assert not ys.any()
+    for ours, theirs in zip(_arrays(after), _arrays(state), strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+
+
+@pytest.mark.parametrize("shape", [(4,), (1, 4), (0, 3), (), (1, 1, 3)])
+def test_an_array_of_the_right_type_may_have_the_wrong_shape(shape):
+    model = fastlstm.Model(models.layers_of(vectors(), "float32"), device="numpy")
+    with pytest.raises(fastlstm.ShapeError, match="x: shape"):
+        model.step(np.zeros(shape, np.float32))
+
+
+def test_an_id_may_be_out_of_range():
+    model = fastlstm.Model(models.layers_of(ids(), "float32"), device="numpy")
+    for wrong in (-1, 9):
+        with pytest.raises(fastlstm.ArgumentError, match=f"x: id {wrong}; expected 0 to 8"):
+            model.step(wrong)
+    np.testing.assert_array_equal(model.step(3)[0], model.step([3])[0][0])

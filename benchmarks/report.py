@@ -50,7 +50,8 @@ def markdown(result: dict[str, Any], pictures: Sequence[tuple[str, str]] = ()) -
         f"{result['cores']} cores, load average {before} before and {after} after; {versions}.",
         "float32, one thread, batch 1, (input, hidden) where nothing else is said. Medians; the peers took turns, and "
         "each gave the right answers (float64 NumPy loop) before it was timed. The bound is the time to read the "
-        "weights once, measured in the same rounds; in brackets the share of it, both in their best rounds.",
+        "weights once, measured in the same rounds; in brackets the share of it, both in their best rounds. Times: the "
+        "median of the ratios within a round; times as long as the first peer of the table.",
         limits,
         *(f"![{title}]({file})" for title, file in pictures),
     ]

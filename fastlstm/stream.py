@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -26,11 +27,14 @@ class Stream:
     def __init__(self, model: Model) -> None:
         self._model = model
         self._session = session = model.backend.session()
-        self._advance, self._input, self._tokens = session.advance, session.input, session.tokens
-        self._output = session.output.view()
-        self._output.flags.writeable = False  # it may be the hidden state itself
-        self._dtype = model.dtype
-        self._shape = None if self._input is None else self._input.shape
+        output = session.output.view()
+        output.flags.writeable = False  # it may be the hidden state itself
+        size = model.vocabulary_size if model.takes_ids else model.input_size
+        self._step = session.stepper(size, partial(_id if model.takes_ids else _vector, model), output)
+        if type(self).step is Stream.step:
+            self.step = (
+                self._step
+            )  # without a Python function around it, which would cost what a small model's step does
 
     def step(self, x: ArrayLike | int) -> NDArray[np.floating]:
         """One time step.
@@ -39,32 +43,7 @@ class Stream:
         ->  y (V,), a read-only view that the next call overwrites: copy it to keep it
         Raises ShapeError or ArgumentError, the state unchanged.
         """
-        if self._input is None:
-            self._tokens[0] = self._token(x)
-        else:
-            if type(x) is not np.ndarray or x.dtype is not self._dtype or x.shape != self._shape:
-                x = self._vector(x)
-            self._input[:] = x
-        self._advance()
-        return self._output
-
-    def _vector(self, x: ArrayLike) -> NDArray[np.floating]:
-        """x in the model's dtype, checked: what `step` need not do for an array that is just so."""
-        if np.shape(x) == () and self._shape == (1,):
-            x = [x]
-        vector, single = arguments.vectors(x, "B", self._model.input_size, self._dtype, name="x")
-        if not single:
-            raise ShapeError(f"x: shape {np.shape(x)}; a stream is one sequence, expected shape {self._shape}")
-        return vector[0]
-
-    def _token(self, x: ArrayLike | int) -> int:
-        size = self._model.vocabulary_size
-        if type(x) is int and 0 <= x < size:
-            return x
-        ids, single = arguments.token_ids(x, "B", size, name="x")
-        if not single:
-            raise ShapeError(f"x: shape {np.shape(x)}; a stream is one sequence, expected one id")
-        return int(ids[0])
+        return self._step(x)
 
     def process(self, xs: ArrayLike) -> NDArray[np.floating]:
         """A block of steps in one call.
@@ -95,6 +74,23 @@ class Stream:
     def reset(self) -> None:
         """Set the state to zero."""
         self.state = self._model.zero_state(1)
+
+
+def _vector(model: Model, x: ArrayLike) -> NDArray[np.floating]:
+    """x (D,) in the model's dtype, checked."""
+    if model.input_size == 1 and not isinstance(x, list | tuple) and np.ndim(x) == 0:
+        x = [x]
+    vector, single = arguments.vectors(x, "B", model.input_size, model.dtype, name="x")
+    if not single:
+        raise ShapeError(f"x: shape {np.shape(x)}; a stream is one sequence, expected shape ({model.input_size},)")
+    return vector[0]
+
+
+def _id(model: Model, x: ArrayLike | int) -> int:
+    ids, single = arguments.token_ids(x, "B", model.vocabulary_size, name="x")
+    if not single:
+        raise ShapeError(f"x: shape {np.shape(x)}; a stream is one sequence, expected one id")
+    return int(ids[0])
 
 
 def _restored(model: Model, state: State) -> Stream:

@@ -6,9 +6,10 @@ from pathlib import Path
 
 import pytest
 
-# Numba's disk cache does not notice an edit in an imported module: each run begins with an empty one.
-_CACHE = tempfile.TemporaryDirectory(prefix="fastlstm-numba-")
-os.environ["NUMBA_CACHE_DIR"] = _CACHE.name
+# Code that is compiled by the tests is not to lie about; a folder that is given is used, and saves a minute.
+if "NUMBA_CACHE_DIR" not in os.environ:
+    _CACHE = tempfile.TemporaryDirectory(prefix="fastlstm-numba-")
+    os.environ["NUMBA_CACHE_DIR"] = _CACHE.name
 # TensorFlow 1's cells are in TensorFlow 2 only with Keras 2. Has to be set before TensorFlow is imported.
 os.environ["TF_USE_LEGACY_KERAS"] = "1"
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")

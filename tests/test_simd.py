@@ -77,8 +77,9 @@ def test_the_sums_stay_in_registers(cpu):
 MODELS = """
 import json, os
 import numpy as np
+from fastlstm.backends import processor
+processor.VECTOR_BYTES = int(os.environ.get("VECTOR_BYTES", processor.VECTOR_BYTES))
 from fastlstm.backends import simd
-simd.VECTOR_BYTES = int(os.environ.get("VECTOR_BYTES", simd.VECTOR_BYTES))
 import fastlstm
 from tests import models, oracle
 rng = np.random.default_rng(5)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol, TypeAlias
+from typing import Any, Protocol, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -42,16 +42,19 @@ class Drawing:
 class Session(Protocol):
     """One live sequence, its buffers allocated once.
 
-    input    (D,) to be written before `advance`; None where the model takes ids
-    tokens   (1,) int64, to be written before `advance` where the model takes ids
-    output   (V,) what `advance` writes
-    advance  one time step
+    output  (V,) what a step writes
     """
 
-    input: NDArray[np.floating] | None
-    tokens: NDArray[np.int64]
     output: NDArray[np.floating]
-    advance: Callable[[], None]
+
+    def stepper(self, size: int, convert: Callable[[Any], Any], output: NDArray[np.floating]) -> Callable[[Any], Any]:
+        """x -> output, after one time step.
+
+        size     of x; the vocabulary's where x is an id
+        convert  x -> x as the session takes it, (D,) in the model's dtype and C order, or an id in range; called at
+                 least where x is something else
+        output   a view of the session's
+        """
 
     def process(self, xs: Arrays, ys: NDArray[np.floating]) -> None:
         """xs (T, D) or ids (T,) -> ys (T, V), written in place."""

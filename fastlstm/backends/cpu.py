@@ -2,26 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import os
+from collections.abc import Callable, Sequence
 from functools import partial
+from typing import Any
 
 import numpy as np
-from numba import config
 from numpy.typing import NDArray
 
-from fastlstm.backends import cpu_loops, jit
 from fastlstm.backends.base import Arrays, Drawing, Pair
+from fastlstm.backends.objects import Code, Setting, code
 from fastlstm.backends.plan import NONE, Plan, lower
-from fastlstm.backends.simd import lanes
+from fastlstm.backends.processor import lanes
 from fastlstm.errors import DeviceError
 from fastlstm.layers import Layer
-
-jit.forget_stale_code()
 
 _NO_IDS = np.zeros((1, 1), np.int64)
 
 # Time steps of one sequence that are computed together: a multiple of the six rows that products take at once.
 _BLOCK = 24
+
+# Bytes of weights from which a step is long, some 20 us. Shorter ones keep the GIL: to give it up and take it again
+# costs 0.1 us, and a wait where another thread got hold of it.
+_LONG_STEP = 1 << 20
 
 
 class _Buffers:
@@ -56,8 +59,8 @@ class _Stepper(_Buffers):
         program, weights, arena, _, tokens, rows = self.arguments
         addresses = [a.ctypes.data for a in (program, weights, arena, tokens, rows)]
         self._table = np.array([*addresses, len(plan.program)], np.int64)
-        step = cpu_loops.step_32 if plan.weights.dtype == np.float32 else cpu_loops.step_64
-        self.advance = partial(step, self._table.ctypes.data)
+        self._code = _code("step", plan)
+        self.advance = partial(self._code.call, self._table.ctypes.data)
 
     def state(self, batch_size: int = 1) -> list[Pair]:
         return [(c.copy(), h.copy()) for c, h in self._views]
@@ -74,16 +77,27 @@ class CpuSession(_Stepper):
     def __init__(self, plan: Plan) -> None:
         super().__init__(plan)
         self._block: _Buffers | None = None  # for `process`
-        # Compile, or load from the disk cache, what a live stream will call.
-        self.advance()
-        self.process(*_one_step(plan))
-        self.arena[:] = 0
+        self._run_block = _code("run_block", plan)
+
+    def stepper(self, size: int, convert: Callable[[Any], Any], output: NDArray[np.floating]) -> Callable[[Any], Any]:
+        """See `base.Session`."""
+        place = self.tokens if self.input is None else self.input
+        settings = {
+            Setting.TYPE: id(int if self.input is None else np.ndarray),
+            Setting.DTYPE: id(place.dtype),
+            Setting.SIZE: size,
+            Setting.TARGET: place.ctypes.data,
+            Setting.BYTES: place.nbytes,
+            Setting.ARGUMENT: self._table.ctypes.data,
+            Setting.LONG: self.plan.weights.nbytes >= _LONG_STEP,
+        }
+        return self._code.step(settings, self.input is None, output, convert, self._table, self.arguments)
 
     def process(self, xs: NDArray[np.floating] | NDArray[np.int64], ys: NDArray[np.floating]) -> None:
         if self._block is None:
             self._block = _Buffers(self.plan, _BLOCK)
         self._block.arena[0] = self.arena[0]
-        _run_one(self._block, xs, ys)
+        _run_one(self._run_block, self._block, xs, ys)
         self.arena[0] = self._block.arena[0]
 
 
@@ -91,7 +105,7 @@ class CpuBackend:
     """See `base.Backend`."""
 
     def __init__(self, layers: Sequence[Layer], dtype: np.dtype) -> None:
-        if config.DISABLE_JIT:
+        if os.environ.get("NUMBA_DISABLE_JIT", "0") not in ("", "0"):
             raise DeviceError("device 'cpu' is compiled, and NUMBA_DISABLE_JIT forbids that; pass device='numpy'")
         self.plan = lower(layers, dtype, lanes(dtype))
         self._idle: list[_Stepper] = []  # no call is using them; a list's pop and append are one step to other threads
@@ -110,12 +124,12 @@ class CpuBackend:
             buffers = _Buffers(self.plan, min(steps, _BLOCK))
             buffers.set_state(state)
             length = lengths[0]
-            _run_one(buffers, xs[0, :length], ys[0, :length])
+            _run_one(_code("run_block", self.plan), buffers, xs[0, :length], ys[0, :length])
             ys[0, length:] = 0
         else:
             buffers = _Buffers(self.plan, batch)
             buffers.set_state(state)
-            _run(buffers, xs, lengths, ys)
+            _run(_code("run", self.plan), buffers, xs, lengths, ys)
         return ys, buffers.state(batch)
 
     def _step(self, x: Arrays, state: Sequence[Pair]) -> tuple[NDArray[np.floating], list[Pair]]:
@@ -144,7 +158,7 @@ class CpuBackend:
         drawn = np.empty((batch, n if drawing else 1), np.int64)
         ys = np.empty((batch, 1 if drawing else n, width), plan.weights.dtype)
         drawing = drawing or Drawing()
-        cpu_loops.generate(
+        _code("generate", plan).call(
             *buffers.arguments, xs, ids, lengths, source, plan.output.start, ys, drawn,
             drawing.temperature == 0, drawing.temperature, min(drawing.top_k or width, width),
             drawing.top_p or 1.0, drawing.probabilities, np.uint64(drawing.seed), np.uint64(drawing.position),
@@ -153,11 +167,8 @@ class CpuBackend:
         return (drawn if source == NONE else ys), buffers.state(batch)
 
 
-def _one_step(plan: Plan) -> tuple[Arrays, NDArray[np.floating]]:
-    """The smallest input of `CpuSession.process`, and room for its output."""
-    dtype = plan.weights.dtype
-    xs = np.zeros(1, np.int64) if plan.input is None else np.zeros((1, plan.input.stop - plan.input.start), dtype)
-    return xs, np.empty((1, _width(plan)), dtype)
+def _code(name: str, plan: Plan) -> Code:
+    return code(f"{name}_{plan.weights.dtype.name}")
 
 
 def _width(plan: Plan) -> int:
@@ -171,13 +182,13 @@ def _input(plan: Plan, xs: Arrays) -> tuple[NDArray[np.floating], NDArray[np.int
     return xs, _NO_IDS, plan.input.start
 
 
-def _run(buffers: _Buffers, xs: Arrays, lengths: NDArray[np.int64], ys: NDArray[np.floating]) -> None:
+def _run(run: Code, buffers: _Buffers, xs: Arrays, lengths: NDArray[np.int64], ys: NDArray[np.floating]) -> None:
     vectors, ids, source = _input(buffers.plan, xs)
     rows = np.empty(len(xs), np.int64)  # the loop overwrites it, and a session's own must stay
-    cpu_loops.run(*buffers.arguments[:5], rows, vectors, ids, lengths, source, buffers.plan.output.start, ys)
+    run.call(*buffers.arguments[:5], rows, vectors, ids, lengths, source, buffers.plan.output.start, ys)
 
 
-def _run_one(buffers: _Buffers, xs: Arrays, ys: NDArray[np.floating]) -> None:
+def _run_one(run_block: Code, buffers: _Buffers, xs: Arrays, ys: NDArray[np.floating]) -> None:
     """`_run` of one sequence, xs (T, D) or ids (T,) -> ys (T, V), in blocks of time steps."""
     vectors, ids, source = _input(buffers.plan, xs[None])
-    cpu_loops.run_block(*buffers.arguments, vectors[0], ids[0], source, buffers.plan.output.start, ys)
+    run_block.call(*buffers.arguments, vectors[0], ids[0], source, buffers.plan.output.start, ys)

@@ -27,10 +27,7 @@ def flush_denormals(typing_context):
     """Set the thread's mode to flush -> int64, the mode before, for `restore_denormals`."""
 
     def generate_code(context, builder, signature, arguments):
-        before = read(builder)
-        flush = _FLUSH_ARM if _machine(builder) == "arm" else _FLUSH_X86
-        write(builder, builder.or_(before, ir.Constant(_i64, flush)))
-        return before
+        return flush(builder)
 
     return types.int64(), generate_code
 
@@ -44,6 +41,14 @@ def restore_denormals(typing_context, mode):
         return context.get_dummy_value()
 
     return types.void(types.int64), generate_code
+
+
+def flush(builder: ir.IRBuilder) -> ir.Value:
+    """Emit what sets the mode to flush, as an i64 the mode before."""
+    before = read(builder)
+    bits = _FLUSH_ARM if _machine(builder) == "arm" else _FLUSH_X86
+    write(builder, builder.or_(before, ir.Constant(_i64, bits)))
+    return before
 
 
 def read(builder: ir.IRBuilder) -> ir.Value:

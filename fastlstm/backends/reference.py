@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fastlstm.backends.base import Arrays, Drawing, Pair
 from fastlstm.backends.numpy_draw import draw
-from fastlstm.layers import GRU, LSTM, Activation, Dense, Embedding, Layer, LayerNorm, Masking, OneHot, Recurrent
+from fastlstm.layers import GRU, LSTM, Activation, Dense, Embedding, Layer, LayerNorm, Masking, Recurrent
 from fastlstm.layers.masking import StepMask
 
 Array = NDArray[np.floating]
@@ -243,18 +244,19 @@ class ReferenceSession:
     def __init__(self, backend: ReferenceBackend) -> None:
         self._backend = backend
         layers, dtype = backend.layers, backend.dtype
-        ids = isinstance(layers[0], Embedding | OneHot)
-        self.tokens = np.zeros(1, np.int64)
-        self.input = None if ids else np.zeros(layers[0].input_size, dtype)
         self.output = np.zeros(layers[-1].output_size, dtype)
         self._state: list[Pair] = [
             (np.zeros((1, c), dtype), np.zeros((1, h), dtype))
             for c, h in (layer.state_size for layer in layers if isinstance(layer, Recurrent))
         ]
 
-    def advance(self) -> None:
-        y, self._state = self._backend.step(self.tokens if self.input is None else self.input[None], self._state)
-        self.output[:] = y[0]
+    def stepper(self, size: int, convert: Callable[[Any], Any], output: Array) -> Callable[[Any], Any]:
+        def step(x: Any) -> Array:
+            y, self._state = self._backend.step(np.asarray(convert(x))[None], self._state)
+            self.output[:] = y[0]
+            return output
+
+        return step
 
     def process(self, xs: Arrays, ys: Array) -> None:
         out, self._state = self._backend.run(xs[None], self._state, np.array([len(xs)]))

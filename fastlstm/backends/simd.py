@@ -9,37 +9,14 @@ CPU has not.
 
 from __future__ import annotations
 
-import numpy as np
-from llvmlite import binding, ir
-from numba import config, types
+from llvmlite import ir
+from numba import types
 from numba.extending import intrinsic
+
+from fastlstm.backends.processor import VECTOR_BYTES
 
 _INT32 = ir.IntType(32)
 _FAST = ("contract", "nsz")
-
-
-def _features() -> set[str]:
-    """Names of the CPU's features that Numba compiles for."""
-    if config.CPU_FEATURES is not None:  # NUMBA_CPU_FEATURES, or none for NUMBA_CPU_NAME=generic
-        return {name[1:] for name in config.CPU_FEATURES.split(",") if name.startswith("+")}
-    try:
-        found = binding.get_host_cpu_features()
-    except RuntimeError:
-        return set()
-    return {name for name, there in found.items() if there and (config.ENABLE_AVX or not name.startswith("avx"))}
-
-
-def _vector_bytes(features: set[str]) -> int:
-    return 64 if "avx512f" in features else 32 if "avx" in features else 16
-
-
-FEATURES = _features()
-VECTOR_BYTES = _vector_bytes(FEATURES)
-
-
-def lanes(dtype: np.dtype) -> int:
-    """Elements of a vector register."""
-    return VECTOR_BYTES // dtype.itemsize
 
 
 @intrinsic

@@ -1,0 +1,128 @@
+"""Compiled code on disk: kept whole or not at all, found again, and done without where nothing can be written."""
+
+import os
+import subprocess
+import sys
+import warnings
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import fastlstm
+from fastlstm.backends import objects
+
+REPOSITORY = Path(__file__).parents[1]
+CONTENT = b"symbols\n" + bytes(range(256)) * 100
+
+
+def model(device="cpu"):
+    return fastlstm.Model([fastlstm.LSTM(np.ones((1, 8)), np.ones((2, 8)))], dtype="float64", device=device)
+
+
+@pytest.fixture
+def compilations(monkeypatch):
+    """A process that has loaded nothing yet; what it would compile comes from the tests' own folder, and is counted."""
+    whole = {name: objects.code(name) and objects.read(name) for name in ("step_float64", "run_block_float64")}
+    counted = []
+
+    def compiled(name):
+        counted.append(name)
+        return whole[name]
+
+    monkeypatch.setattr(objects, "compiled", compiled)
+    monkeypatch.setattr(objects, "_loaded", {})
+    objects._warned.clear()
+    yield counted
+    objects._warned.clear()
+
+
+def unwritable(tmp_path):
+    """A folder that not even root can make: its parent is a file."""
+    (tmp_path / "file").write_text("")
+    return str(tmp_path / "file" / "cache")
+
+
+def test_where_nothing_can_be_written_one_warning_says_so(monkeypatch, tmp_path, compilations):
+    monkeypatch.setenv("NUMBA_CACHE_DIR", unwritable(tmp_path))
+    expected = model("numpy").stream().process([[1.0], [2.0]])
+    with pytest.warns(RuntimeWarning, match="set NUMBA_CACHE_DIR to a folder that can be written") as said:
+        stream = model().stream()
+        np.testing.assert_allclose(stream.process([[1.0], [2.0]]), expected, rtol=1e-12)
+        model().stream()
+    assert [str(warning.message).partition(":")[0] for warning in said] == ["fastlstm"]
+    assert "Not a directory" in str(said[0].message)
+    assert str(tmp_path) in str(said[0].message)
+    assert sorted(compilations) == ["run_block_float64", "step_float64"], "once in a process"
+
+
+def test_without_a_home_and_beside_a_read_only_package_too(monkeypatch, tmp_path, compilations):
+    monkeypatch.delenv("NUMBA_CACHE_DIR")
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+    monkeypatch.setenv("HOME", unwritable(tmp_path))
+    monkeypatch.setattr(objects, "__file__", str(tmp_path / "file" / "objects.py"))
+    monkeypatch.setattr(objects, "_key", lambda: "key")
+    with pytest.warns(RuntimeWarning, match="cannot be kept on disk") as said:
+        model().stream()
+    assert str(said[0].message).count("Not a directory") == 2
+
+
+def test_a_read_only_folder_is_still_read(monkeypatch, tmp_path, compilations):
+    """The code was compiled at install time, and the user's home is what can be written."""
+    monkeypatch.delenv("NUMBA_CACHE_DIR")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "home"))
+    monkeypatch.setattr(objects, "__file__", str(tmp_path / "package" / "objects.py"))
+    monkeypatch.setattr(objects, "_key", lambda: "key")
+    path, problems = objects.keep("x", CONTENT)
+    assert (path.parent, problems) == (tmp_path / "package" / "__pycache__", [])
+    (tmp_path / "home").mkdir()
+    path.parent.rename(tmp_path / "home" / "fastlstm")
+    assert objects.read("x") == CONTENT
+
+
+@pytest.mark.parametrize(
+    "damage", [lambda whole: b"", lambda whole: whole[:1000], lambda whole: whole[:2000] + b"?" + whole[2001:]]
+)
+def test_a_damaged_file_is_compiled_anew(monkeypatch, tmp_path, compilations, damage):
+    monkeypatch.setenv("NUMBA_CACHE_DIR", str(tmp_path))
+    expected = model().stream().step([0.5]).copy()
+    files = sorted((tmp_path / "fastlstm").iterdir())
+    wholes = [file.read_bytes() for file in files]
+    compilations.clear()
+    objects._loaded.clear()
+    for file, whole in zip(files, wholes, strict=True):
+        file.write_bytes(damage(whole))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        np.testing.assert_array_equal(model().stream().step([0.5]), expected)
+    assert len(compilations) == 2
+    assert [file.read_bytes() for file in files] == wholes
+
+
+def test_a_disk_that_fills_up_leaves_no_part_of_a_file(tmp_path):
+    resource = pytest.importorskip("resource", reason="limits of a process, on POSIX")
+    code = f"""
+import resource, sys
+from fastlstm.backends import objects
+resource.setrlimit(resource.RLIMIT_FSIZE, (1000, {resource.RLIM_INFINITY}))
+print(objects.keep("x", bytes(100_000)), objects.read("x"))
+"""
+    environment = os.environ | {"NUMBA_CACHE_DIR": str(tmp_path)}
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(command, env=environment, cwd=REPOSITORY, capture_output=True, text=True, check=True)
+    assert done.stdout == f"(None, ['{tmp_path}/fastlstm: File too large']) None\n"
+    assert list((tmp_path / "fastlstm").iterdir()) == []
+
+
+def test_processes_that_write_the_same_file_never_show_half_of_it(tmp_path):
+    code = """
+from fastlstm.backends import objects
+content = bytes(300_000)
+for _ in range(100):
+    objects.keep("x", content)
+    assert objects.read("x") == content
+"""
+    environment = os.environ | {"NUMBA_CACHE_DIR": str(tmp_path)}
+    processes = [subprocess.Popen([sys.executable, "-c", code], env=environment, cwd=REPOSITORY) for _ in range(3)]
+    assert [process.wait() for process in processes] == [0, 0, 0]
+    assert len(list((tmp_path / "fastlstm").iterdir())) == 1

@@ -18,6 +18,7 @@ SEQUENCES, SEQUENCE_STEPS = [(64, 128), (128, 128), (256, 512), (512, 512)], 100
 LATENCY, LATENCY_STEPS = [(1, 32), (128, 256)], 100_000
 LATENCY_PEERS = ("fastlstm Stream.step", "LiteRT", "ONNX Runtime, IOBinding")
 UNITS = [2**k for k in range(3, 13)]
+LITERT_UNITS = 2048  # the converter takes most of a minute at 4096
 UNITS_STEPPED = (*LATENCY_PEERS, "NumPy, tuned")
 UNITS_LOOPED = ("fastlstm generate", "JAX lax.scan")
 LARGE = [(256, 512), (512, 1024)]
@@ -109,6 +110,8 @@ def sizes(options: Options) -> Iterator[Column]:
     for hidden in UNITS:
         problem = Problem(1, hidden, steps=64 if hidden < 1024 else 8)
         some = options.choose({**peers.STEPS, **peers.LOOPS})
+        if hidden > LITERT_UNITS:
+            some.pop("LiteRT", None)
         entries = {
             **stepped(problem, {name: peer for name, peer in some.items() if name in UNITS_STEPPED}),
             **looped(problem, {name: peer for name, peer in some.items() if name in UNITS_LOOPED}),

@@ -1,5 +1,6 @@
 """TensorFlow, the ways in which people drive an LSTM with it: NumPy in, NumPy out, the state carried."""
 
+import logging
 import os
 from functools import cache
 
@@ -16,7 +17,8 @@ def tf():
 
     tensorflow.config.threading.set_intra_op_parallelism_threads(1)
     tensorflow.config.threading.set_inter_op_parallelism_threads(1)
-    tensorflow.get_logger().setLevel("ERROR")
+    for name in ("tensorflow", "absl"):
+        logging.getLogger(name).setLevel("ERROR")
     return tensorflow
 
 

@@ -10,6 +10,8 @@ or of an arena row. One compiled function walks any program, so that no model co
 
 from __future__ import annotations
 
+import contextlib
+import mmap
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -45,6 +47,7 @@ GATHER, ONE_HOT, LSTM_CELL, DENSE, GRU_CELL, MASK_VALUE, MASK_ID, AROUND, COPY =
 NONE = -1
 
 _ALIGNMENT = 64  # bytes: a cache line, and the widest vector register
+_HUGE_PAGE = 2 << 20
 
 # A table of id -> gates, (V, 4H), replaces embedding and kernel while it stays below this many bytes.
 _MULTIPLIED_TABLE_BYTES = 16 << 20
@@ -83,10 +86,23 @@ class Plan:
 
 
 def aligned(size: int, dtype: np.dtype) -> NDArray[np.floating]:
-    """An array of `size` zeros that starts on a 64-byte boundary."""
-    raw = np.zeros(size * dtype.itemsize + _ALIGNMENT, np.uint8)
-    start = -raw.ctypes.data % _ALIGNMENT
-    return raw[start : start + size * dtype.itemsize].view(dtype)
+    """An array of `size` zeros that starts on a 64-byte boundary; a large one in huge pages where the system has them.
+
+    A CPU remembers where some hundred pages lie: of 4 KiB they hold less than a large model, and a step would have to
+    look most of them up.
+    """
+    count = size * dtype.itemsize
+    huge = count >= _HUGE_PAGE and hasattr(mmap, "MADV_HUGEPAGE")
+    alignment = _HUGE_PAGE if huge else _ALIGNMENT
+    if huge:
+        memory = mmap.mmap(-1, count + alignment)
+        with contextlib.suppress(OSError):  # a kernel without them
+            memory.madvise(mmap.MADV_HUGEPAGE)
+        raw = np.frombuffer(memory, np.uint8)
+    else:
+        raw = np.zeros(count + alignment, np.uint8)
+    start = -raw.ctypes.data % alignment
+    return raw[start : start + count].view(dtype)
 
 
 class _Space:

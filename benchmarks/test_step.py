@@ -10,7 +10,7 @@ from benchmarks.problem import SIZES, Problem
 from fastlstm.bench.interleave import interleave
 
 
-def _benchmark(benchmark, ready, group, iterations=100):
+def _benchmark(benchmark, ready, group, iterations):
     benchmark.group = group
     benchmark.extra_info["error"] = ready.error
     benchmark.pedantic(ready.call, args=(ready.argument,), rounds=30, iterations=iterations, warmup_rounds=2)
@@ -22,7 +22,8 @@ CASES = [(size, name) for size in SIZES for name, peer in STEPS.items() if not p
 @pytest.mark.parametrize(("size", "peer"), CASES, ids=str)
 def test_step(benchmark, installed, size, peer):
     ready = installed(peer, stepped(Problem(*size), STEPS)[peer])
-    _benchmark(benchmark, ready, f"step, (input, hidden) = {size}", 1 if peer.startswith("Keras") else 100)
+    iterations = 1 if peer.startswith("Keras") else max(1, min(100, 5120 // size[1]))
+    _benchmark(benchmark, ready, f"step, (input, hidden) = {size}", iterations)
 
 
 @pytest.mark.parametrize("peer", BATCH_PEERS)
@@ -35,13 +36,13 @@ def test_batch(benchmark, installed, batch, peer):
 @pytest.mark.parametrize("peer", THREADS)
 def test_threads(benchmark, installed, peer):
     ready = installed(peer, stepped(Problem(*LARGE[0]), THREADS)[peer])
-    _benchmark(benchmark, ready, f"threads, (input, hidden) = {LARGE[0]}")
+    _benchmark(benchmark, ready, f"threads, (input, hidden) = {LARGE[0]}", 10)
 
 
 @pytest.mark.parametrize("peer", NARROW)
 def test_narrow(benchmark, installed, peer):
     ready = installed(peer, stepped(Problem(*LARGE[0]), NARROW)[peer])
-    _benchmark(benchmark, ready, f"weights of fewer bytes, (input, hidden) = {LARGE[0]}")
+    _benchmark(benchmark, ready, f"weights of fewer bytes, (input, hidden) = {LARGE[0]}", 10)
 
 
 def test_a_hundred_times_tensorflow():

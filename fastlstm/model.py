@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from fastlstm import arguments, generation
+from fastlstm.backends.narrow import DEEPEST, STORAGES, matrices
 from fastlstm.errors import ArgumentError, DeviceError, ShapeError, WeightError
 from fastlstm.layers import LAYER_TYPES, Bidirectional, Embedding, Layer, OneHot, Reverse, recurrent_layers
 from fastlstm.recognise.report import Report, table
@@ -29,7 +30,9 @@ class Model:
              any order, at least one of them with a state; with the last two the model has `run` only
     device   "cpu" (compiled by Numba when first run) or "numpy" (plain NumPy)
     dtype    "float32" or "float64", of the weights, the state and the outputs; that of the LSTM weights when None
-    weights  storage of the weights; None and `dtype` are the same
+    weights  how the matrices are stored: "float32", or fewer bytes for more speed at some cost in accuracy, "bfloat16"
+             or "int8" (docs in `backends/narrow.py`; dtype float32 only); None is as dtype. `layers`, and what
+             `fastlstm.save` writes, stay as they were given
     threads  1
     report   what is known of the hyper-parameters; `fastlstm.load` fills it in
 
@@ -56,10 +59,7 @@ class Model:
         self._recurrent = recurrent_layers(self.layers)
         self._state_sizes = tuple(layer.state_size for layer in self._recurrent)
         self.dtype = _checked_dtype(dtype, self.layers)
-        if weights is not None and weights != self.dtype.name:
-            raise ArgumentError(
-                f"weights is {weights!r}; this version stores weights as the model's dtype, {self.dtype.name}"
-            )
+        self.weights = _checked_weights(weights, self.dtype, self.layers)
         if arguments.count(threads, name="threads") != 1:
             raise ArgumentError(f"threads is {threads}; this version runs a model on one thread")
         self.report = Report() if report is None else report
@@ -101,7 +101,9 @@ class Model:
     @cached_property
     def backend(self) -> Any:
         """What runs the model (a `backends.base.Backend`), made when first needed."""
-        make = _backend_of(self.device)
+        make = partial(
+            _backend_of(self.device), storage=0 if self.weights == "float64" else STORAGES.index(self.weights)
+        )
         if self.run_only:
             from fastlstm.backends.sequence import SequenceBackend
 
@@ -123,10 +125,13 @@ class Model:
             for layer in self.layers
         ]  # fmt: skip
         lines = table(("layer", "kind", "sizes", "weights"), rows)
-        return "\n".join([f"fastlstm.Model, {self.dtype.name}, on {self.device}", *lines])
+        stored = "" if self.weights == self.dtype.name else f", weights {self.weights}"
+        return "\n".join([f"fastlstm.Model, {self.dtype.name}{stored}, on {self.device}", *lines])
 
     def __repr__(self) -> str:
-        return f"Model([{', '.join(map(repr, self.layers))}], device={self.device!r}, dtype={self.dtype.name!r})"
+        stored = "" if self.weights == self.dtype.name else f", weights={self.weights!r}"
+        layers = ", ".join(map(repr, self.layers))
+        return f"Model([{layers}], device={self.device!r}, dtype={self.dtype.name!r}{stored})"
 
     # Running it.
 
@@ -331,3 +336,22 @@ def _checked_dtype(dtype: DTypeLike | None, layers: tuple[Layer, ...]) -> np.dty
             if wanted.itemsize < a.itemsize and np.abs(a).max() > np.finfo(wanted).max:
                 raise WeightError(f"{layer.name}: {name} has elements too large for {wanted}; use dtype='float64'")
     return wanted
+
+
+def _checked_weights(weights: str | None, dtype: np.dtype, layers: tuple[Layer, ...]) -> str:
+    """How the matrices are stored.  Raises ArgumentError."""
+    if weights is None or weights == dtype.name:
+        return dtype.name
+    if weights not in STORAGES:
+        raise ArgumentError(
+            f"weights is {weights!r}; expected one of {', '.join(map(repr, STORAGES))}, or None to store them as dtype"
+        )
+    if dtype != np.float32:
+        raise ArgumentError(f"weights is {weights!r}, and the model's dtype {dtype.name}; pass dtype='float32' with it")
+    for name, matrix in matrices(layers) if weights == "int8" else ():
+        if len(matrix) > DEEPEST:
+            raise ArgumentError(
+                f"weights is 'int8': {name} has {len(matrix)} rows; expected at most {DEEPEST}, beyond which its sums "
+                f"may not fit into 32 bits; pass weights='bfloat16'"
+            )
+    return weights

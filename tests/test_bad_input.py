@@ -174,7 +174,7 @@ CASES = {
     "device": (lambda: fastlstm.Model([lstm()], device="tpu"), DeviceError, "'cpu', 'numpy'"),
     "dtype": (lambda: fastlstm.Model([lstm()], dtype="float16"), ArgumentError, "'float16'; expected 'float32'"),
     "dtype nonsense": (lambda: fastlstm.Model([lstm()], dtype="wide"), ArgumentError, "'wide'"),
-    "weights": (lambda: fastlstm.Model([lstm()], weights="int8"), ArgumentError, "'int8'"),
+    "weights": (lambda: fastlstm.Model([lstm()], weights="int4"), ArgumentError, "'int4'; expected one of"),
     "threads": (lambda: fastlstm.Model([lstm()], threads=2), ArgumentError, "threads is 2"),
     "threads 0": (lambda: fastlstm.Model([lstm()], threads=0), ArgumentError, "threads is 0"),
 }

@@ -95,6 +95,9 @@ for inputs, units, outputs in [(1, 1, 1), (3, 7, 2), (5, 8, 5), (9, 17, 70), (16
     stream = model.stream()
     same &= all(np.array_equal(stream.step(x), y) for x, y in zip(xs[3], ys[3]))
     same &= np.array_equal(model.run(xs[3])[0], ys[3])
+    for weights in ("bfloat16", "int8"):
+        narrow, plain = (fastlstm.Model(model.layers, device=device, weights=weights) for device in ("cpu", "numpy"))
+        worst = max(worst, float(np.abs(narrow.step(xs[:, 5], state)[0] - plain.step(xs[:, 5], state)[0]).max()))
 print(json.dumps([simd.VECTOR_BYTES, worst, bool(same)]))
 """
 

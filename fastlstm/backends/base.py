@@ -66,7 +66,8 @@ class Session(Protocol):
 
 
 class Backend(Protocol):
-    def __init__(self, layers: Sequence[Layer], dtype: np.dtype) -> None: ...
+    def __init__(self, layers: Sequence[Layer], dtype: np.dtype, storage: int = 0) -> None:
+        """storage: of the matrices, a place in `narrow.STORAGES`."""
 
     def session(self) -> Session: ...
 

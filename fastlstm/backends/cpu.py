@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastlstm.backends.base import Arrays, Drawing, Pair
+from fastlstm.backends.narrow import FULL
 from fastlstm.backends.objects import Code, Setting, code
 from fastlstm.backends.plan import NONE, Plan, lower
 from fastlstm.backends.processor import lanes
@@ -104,10 +105,10 @@ class CpuSession(_Stepper):
 class CpuBackend:
     """See `base.Backend`."""
 
-    def __init__(self, layers: Sequence[Layer], dtype: np.dtype) -> None:
+    def __init__(self, layers: Sequence[Layer], dtype: np.dtype, storage: int = FULL) -> None:
         if os.environ.get("NUMBA_DISABLE_JIT", "0") not in ("", "0"):
             raise DeviceError("device 'cpu' is compiled, and NUMBA_DISABLE_JIT forbids that; pass device='numpy'")
-        self.plan = lower(layers, dtype, lanes(dtype))
+        self.plan = lower(layers, dtype, lanes(dtype), storage)
         self._idle: list[_Stepper] = []  # no call is using them; a list's pop and append are one step to other threads
 
     def session(self) -> CpuSession:

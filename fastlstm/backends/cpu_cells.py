@@ -15,10 +15,12 @@ from __future__ import annotations
 
 from fastlstm.backends import plan as p
 from fastlstm.backends import scalar as s
-from fastlstm.backends.cpu_products import add_blocks, add_product, add_products, add_the_rest, add_whole_tiles
+from fastlstm.backends.cpu_products import add_blocks, add_products, add_the_rest, add_whole_tiles
 from fastlstm.backends.cpu_vectors import LINEAR, activate, add_scaled, clip, fill, normalise
 from fastlstm.backends.jit import inner, scalar
 from fastlstm.backends.memory import at
+from fastlstm.backends.narrow import FULL
+from fastlstm.backends.narrow_products import add_narrow_products
 from fastlstm.backends.simd import copy_lanes, lanes_of
 
 
@@ -35,8 +37,14 @@ def lstm(op, weights, arena, row_size, tokens, rows, batch):
     width, depth = op[p.WIDTH], op[p.IN] + op[p.OUT]
     for r in range(batch):
         _begin(op, weights, at(arena, rows[r] * row_size), tokens[rows[r]], width)
-    x = op[p.H] - op[p.IN]
-    add_products(arena, row_size, rows, batch, op[p.GATES], width, x, depth, at(weights, op[p.KERNEL]))
+    x, kernel = op[p.H] - op[p.IN], at(weights, op[p.KERNEL])
+    if op[p.STORAGE] == FULL:
+        add_products(op, arena, row_size, rows, batch, op[p.GATES], width, x, depth, kernel)
+    else:
+        if op[p.IN]:
+            add_narrow_products(op, arena, row_size, rows, batch, op[p.GATES], width, x, op[p.IN], kernel)
+        kernel = at(weights, op[p.RECURRENT])
+        add_narrow_products(op, arena, row_size, rows, batch, op[p.GATES], width, op[p.H], op[p.OUT], kernel)
     for r in range(batch):
         _cell(op, weights, at(arena, rows[r] * row_size))
     if op[p.PROJECTION] != p.NONE:
@@ -50,7 +58,10 @@ def lstm_block(op, weights, arena, row_size, tokens, rows, batch):
     x, kernel = op[p.H] - inputs, at(weights, op[p.KERNEL])
     for r in range(batch):
         _begin(op, weights, at(arena, rows[r] * row_size), tokens[rows[r]], width)
-    add_blocks(arena, row_size, rows, batch, op[p.GATES], width, x, inputs, kernel, depth)
+    if op[p.STORAGE] == FULL:
+        add_blocks(arena, row_size, rows, batch, op[p.GATES], width, x, inputs, kernel, depth)
+    elif inputs:
+        add_narrow_products(op, arena, row_size, rows, batch, op[p.GATES], width, x, inputs, kernel)
     for r in range(batch):
         row = at(arena, rows[r] * row_size)
         if r > 0:
@@ -58,8 +69,12 @@ def lstm_block(op, weights, arena, row_size, tokens, rows, batch):
         if op[p.MASK] != p.NONE and row[op[p.MASK]] != 0:
             continue
         z = at(row, op[p.GATES])
-        add_whole_tiles(z, width, at(row, op[p.H]), op[p.OUT], kernel, depth, inputs)
-        add_the_rest(z, width, at(row, x), depth, kernel)
+        if op[p.STORAGE] == FULL:
+            add_whole_tiles(z, width, at(row, op[p.H]), op[p.OUT], kernel, depth, inputs)
+            add_the_rest(z, width, at(row, x), depth, kernel)
+        else:
+            recurrent = at(weights, op[p.RECURRENT])
+            add_narrow_products(op, arena, row_size, at(rows, r), 1, op[p.GATES], width, op[p.H], op[p.OUT], recurrent)
         _cell(op, weights, row)
         if op[p.PROJECTION] != p.NONE:
             _project(op, weights, arena, row_size, at(rows, r), 1)
@@ -132,7 +147,7 @@ def _project(op, weights, arena, row_size, rows, batch):
     for r in range(batch):
         fill(at(arena, rows[r] * row_size + z), width, 0)
     kernel = at(weights, op[p.PROJECTION])
-    add_products(arena, row_size, rows, batch, z, width, op[p.SCRATCH], op[p.HIDDEN], kernel)
+    add_products(op, arena, row_size, rows, batch, z, width, op[p.SCRATCH], op[p.HIDDEN], kernel)
     for r in range(batch):
         row = at(arena, rows[r] * row_size)
         if op[p.PROJ_CLIP] != p.NONE:
@@ -147,12 +162,12 @@ def gru(op, weights, arena, row_size, tokens, rows, batch):
     width, hidden, u = op[p.WIDTH], op[p.HIDDEN], op[p.GATES]
     after = op[p.CANDIDATE] == p.NONE  # r multiplies h's product, not h itself
     gates, kernel = (3 if after else 2) * width, at(weights, op[p.RECURRENT])
-    add_products(arena, row_size, rows, batch, u + width, gates, op[p.H], hidden, kernel)
+    add_products(op, arena, row_size, rows, batch, u + width, gates, op[p.H], hidden, kernel)
     for r in range(batch):
         _gru_gates(op, at(arena, rows[r] * row_size))
     if not after:
         kernel = at(weights, op[p.CANDIDATE])
-        add_products(arena, row_size, rows, batch, u, width, u + 3 * width, hidden, kernel)
+        add_products(op, arena, row_size, rows, batch, u, width, u + 3 * width, hidden, kernel)
     for r in range(batch):
         _gru_state(op, at(arena, rows[r] * row_size))
 
@@ -168,11 +183,13 @@ def gru_block(op, weights, arena, row_size, tokens, rows, batch):
             carry(op, at(arena, rows[r - 1] * row_size), row)
         if op[p.MASK] != p.NONE and row[op[p.MASK]] != 0:
             continue
-        u, gates = at(row, op[p.GATES]), (3 if after else 2) * width
-        add_product(at(u, width), gates, at(row, op[p.H]), hidden, at(weights, op[p.RECURRENT]))
+        u, one, gates = op[p.GATES], at(rows, r), (3 if after else 2) * width
+        kernel = at(weights, op[p.RECURRENT])
+        add_products(op, arena, row_size, one, 1, u + width, gates, op[p.H], hidden, kernel)
         _gru_gates(op, row)
         if not after:
-            add_product(u, width, at(u, 3 * width), hidden, at(weights, op[p.CANDIDATE]))
+            kernel = at(weights, op[p.CANDIDATE])
+            add_products(op, arena, row_size, one, 1, u, width, u + 3 * width, hidden, kernel)
         _gru_state(op, row)
 
 
@@ -184,7 +201,7 @@ def _gru_inputs(op, weights, arena, row_size, tokens, rows, batch):
         _begin(op, weights, at(arena, rows[r] * row_size), tokens[rows[r]], 4 * width)
     if op[p.TABLE] == p.NONE:
         kernel = at(weights, op[p.KERNEL])
-        add_products(arena, row_size, rows, batch, op[p.GATES], 3 * width, op[p.SOURCE], op[p.IN], kernel)
+        add_products(op, arena, row_size, rows, batch, op[p.GATES], 3 * width, op[p.SOURCE], op[p.IN], kernel)
 
 
 @inner
@@ -215,7 +232,7 @@ def dense(op, weights, arena, row_size, rows, batch):
     width, y = op[p.WIDTH], op[p.TARGET]
     for r in range(batch):
         copy_lanes(at(arena, rows[r] * row_size + y), at(weights, op[p.BIAS]), width)
-    add_products(arena, row_size, rows, batch, y, width, op[p.SOURCE], op[p.IN], at(weights, op[p.KERNEL]))
+    add_products(op, arena, row_size, rows, batch, y, width, op[p.SOURCE], op[p.IN], at(weights, op[p.KERNEL]))
     if op[p.ACTIVATION] != LINEAR:
         for r in range(batch):
             activate(op[p.ACTIVATION], at(arena, rows[r] * row_size + y), op[p.OUT])
@@ -266,17 +283,18 @@ def _around(op, weights, row, y, n):
             y[j] += x[j]
         return
     carried, transform, coupled = at(row, op[p.GATES]), at(row, op[p.SCRATCH]), op[p.TRANSFORM] == p.NONE
-    _affine(op, weights, carried, x, op[p.BIAS], op[p.KERNEL])
+    _affine(op, weights, row, op[p.GATES], op[p.BIAS], op[p.KERNEL])
     if not coupled:
-        _affine(op, weights, transform, x, op[p.TRANSFORM_BIAS], op[p.TRANSFORM])
+        _affine(op, weights, row, op[p.SCRATCH], op[p.TRANSFORM_BIAS], op[p.TRANSFORM])
     for j in range(n):
         y[j] = x[j] * carried[j] + y[j] * (type(carried[j])(1) - carried[j] if coupled else transform[j])
 
 
 @inner
-def _affine(op, weights, y, x, bias, kernel):
-    """y (WIDTH,) = activation(x kernel + bias)."""
+def _affine(op, weights, row, y, bias, kernel):
+    """y (WIDTH,) of `row` = activation(SOURCE kernel + bias)."""
     width = op[p.WIDTH]
-    copy_lanes(y, at(weights, bias), width)
-    add_product(y, width, x, op[p.OUT], at(weights, kernel))
-    activate(op[p.RECURRENT_ACTIVATION], y, width)
+    copy_lanes(at(row, y), at(weights, bias), width)
+    no_rows = op  # rows of size 0: whatever number comes first, the row is this one
+    add_products(op, row, 0, no_rows, 1, y, width, op[p.SOURCE], op[p.OUT], at(weights, kernel))
+    activate(op[p.RECURRENT_ACTIVATION], at(row, y), width)

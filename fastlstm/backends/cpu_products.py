@@ -6,8 +6,11 @@ the last whole tile always go row by row, in the order of `simd.add_tile_4` and 
 
 from __future__ import annotations
 
+from fastlstm.backends import plan as p
 from fastlstm.backends.jit import inner, scalar
 from fastlstm.backends.memory import at
+from fastlstm.backends.narrow import FULL
+from fastlstm.backends.narrow_products import add_narrow_products
 from fastlstm.backends.simd import (
     add_block_1,
     add_block_2,
@@ -53,8 +56,11 @@ def add_the_rest(y, width, x, depth, kernel):
 
 
 @inner
-def add_products(arena, row_size, rows, batch, y, width, x, depth, kernel):
-    """For each of `rows` (batch,): the arena's y (width,) += x (depth,) @ the packed kernel."""
+def add_products(op, arena, row_size, rows, batch, y, width, x, depth, kernel):
+    """For each of `rows` (batch,): the arena's y (width,) += x (depth,) @ the packed kernel, stored as op says."""
+    if op[p.STORAGE] != FULL:
+        add_narrow_products(op, arena, row_size, rows, batch, y, width, x, depth, kernel)
+        return
     if batch == 1:
         row = at(arena, rows[0] * row_size)
         add_product(at(row, y), width, at(row, x), depth, kernel)

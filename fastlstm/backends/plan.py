@@ -18,7 +18,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from fastlstm.backends.narrow import FULL, INT8, pack_narrow, packed_size
 from fastlstm.backends.packing import pack, padded, side_by_side
+from fastlstm.backends.tables import multiplied_fits
 from fastlstm.layers import GRU, LSTM, Activation, Dense, Embedding, Highway, Layer, Masking, OneHot, Recurrent
 from fastlstm.layers.masking import StepMask
 
@@ -35,22 +37,21 @@ GATHER, ONE_HOT, LSTM_CELL, DENSE, GRU_CELL, MASK_VALUE, MASK_ID, AROUND, COPY =
 # TRANSFORM (OUT, OUT') and TRANSFORM_BIAS (OUT'), CELL_CLIP, PROJ_CLIP and VALUE (one number).
 # In the arena: SOURCE (IN), TARGET and H (OUT'), C and SCRATCH (H'), GATES (WIDTH) or (4H'), MASK (one number, not
 # 0 at a step that is masked). An LSTM's x ends where its H begins, so that one pass multiplies both.
+# STORAGE is how the matrices are stored, as in `narrow.py`: then an LSTM's KERNEL has the rows for x and RECURRENT
+# those for h, and ROUNDED is room for a vector's scale and levels.
 # NONE stands for "not there".
 (
     OP, SOURCE, TARGET, IN, OUT, HIDDEN, WIDTH,
     TABLE, KERNEL, RECURRENT, CANDIDATE, BIAS, PEEPHOLES, PROJECTION, NORM, TRANSFORM, TRANSFORM_BIAS,
     CELL_CLIP, PROJ_CLIP, VALUE,
     C, H, GATES, SCRATCH, MASK,
-    ACTIVATION, RECURRENT_ACTIVATION, OPTIONS,
+    ACTIVATION, RECURRENT_ACTIVATION, OPTIONS, STORAGE, ROUNDED,
     COLUMNS,
-) = range(29)  # fmt: skip
+) = range(31)  # fmt: skip
 NONE = -1
 
 _ALIGNMENT = 64  # bytes: a cache line, and the widest vector register
 _HUGE_PAGE = 2 << 20
-
-# A table of id -> gates, (V, 4H), replaces embedding and kernel while it stays below this many bytes.
-_MULTIPLIED_TABLE_BYTES = 16 << 20
 
 
 @dataclass(frozen=True)
@@ -118,19 +119,22 @@ class _Space:
         return start
 
 
-def lower(layers: Sequence[Layer | StepMask], dtype: np.dtype, lanes: int) -> Plan:
+def lower(layers: Sequence[Layer | StepMask], dtype: np.dtype, lanes: int, storage: int = FULL) -> Plan:
     """The plan of a chain of layers that is known to fit together (`Model` checks it).
 
-    lanes  elements of a vector register
+    lanes    elements of a vector register
+    storage  of the matrices: FULL is as dtype, and the only one for float64
     Of a model that has a Bidirectional or Reverse, `sequence.py` lowers the stretches between them.
     """
-    return _Lowering(layers, dtype, lanes).plan()
+    return _Lowering(layers, dtype, lanes, storage).plan()
 
 
 class _Lowering:
-    def __init__(self, layers: Sequence[Layer | StepMask], dtype: np.dtype, lanes: int) -> None:
+    def __init__(self, layers: Sequence[Layer | StepMask], dtype: np.dtype, lanes: int, storage: int) -> None:
         self.dtype = dtype
         self.lanes = lanes
+        self.storage = storage
+        self.deepest = 0
         self.layers = list(layers)
         self.space = _Space(dtype)
         self.arena = _Space(dtype)
@@ -146,7 +150,7 @@ class _Lowering:
             if isinstance(first, Embedding) and first.mask_zero:
                 self.mask = self.arena.take(1)
                 self._emit(OP=MASK_ID, MASK=self.mask)
-            if rest and isinstance(rest[0], Recurrent) and self._multiplied_fits(first, rest[0]):
+            if multiplied_fits(self.layers, self.dtype):
                 source, size = self._recurrent(rest.pop(0), source, ids=first)
             else:
                 source, size = self._lookup(first)
@@ -162,12 +166,14 @@ class _Lowering:
             rest = self.layers
         for layer in rest:
             source, size = self._layer(layer, source)
+        program = np.stack(self.rows)
+        program[:, STORAGE] = self.storage
+        if self.storage == INT8:
+            program[:, ROUNDED] = self.arena.take(16 + -(-self.deepest // 4))
         weights = aligned(self.space.size, self.dtype)
         for stretch, write in self.pieces:
             write(weights[stretch])
-        return Plan(
-            np.stack(self.rows), weights, self.arena.size, entry, slice(source, source + size), tuple(self.states)
-        )
+        return Plan(program, weights, self.arena.size, entry, slice(source, source + size), tuple(self.states))
 
     def _layer(self, layer: Layer | StepMask, source: int) -> tuple[int, int]:
         """Emit a layer that reads `source`; where its output lies and its size."""
@@ -180,12 +186,6 @@ class _Lowering:
         assert isinstance(layer, StepMask)
         self.mask = source + layer.size
         return source, layer.size
-
-    def _multiplied_fits(self, ids: Embedding | OneHot, layer: Recurrent) -> bool:
-        """Whether looking the gates up by id is possible (what stands around needs x itself) and small enough."""
-        size = ids.vocabulary_size * 4 * layer.hidden_size * self.dtype.itemsize
-        needs_x = layer.residual or layer.highway is not None
-        return not needs_x and (isinstance(ids, OneHot) or size <= _MULTIPLIED_TABLE_BYTES)
 
     # Weights.
 
@@ -204,7 +204,17 @@ class _Lowering:
 
     def _matrix(self, matrix: Array | None, gates: int = 1) -> int:
         """(K, gates * H) as the packed (K, gates * H')."""
-        return NONE if matrix is None else self._rows([matrix], gates)
+        if matrix is None:
+            return NONE
+        if self.storage == FULL:
+            return self._rows([matrix], gates)
+        depth, columns = len(matrix), gates * padded(matrix.shape[1] // gates, self.lanes)
+        self.deepest = max(self.deepest, depth)
+
+        def write(out: Array) -> None:
+            pack_narrow(out, side_by_side(matrix, gates, self.lanes), self.lanes, self.storage)
+
+        return self._piece(packed_size(self.storage, depth, columns), write)
 
     def _rows(self, matrices: list[Array], gates: int) -> int:
         """The same of matrices below each other."""
@@ -315,10 +325,14 @@ class _Lowering:
         optioned |= any(option is not None for option in (layer.peepholes, layer.cell_clip, norm))
         if ids is None:
             entry = {"BIAS": self._gates(begin, 4)}
-            kernels = [layer.kernel, layer.recurrent_kernel]
+            of_x = [layer.kernel]
         else:
             entry = {"TABLE": self._gates(_multiplied(ids, layer.kernel, begin), 4)}
-            kernels = [layer.recurrent_kernel]
+            of_x = []
+        if self.storage == FULL:
+            entry["KERNEL"] = self._rows([*of_x, layer.recurrent_kernel], 4)
+        else:
+            entry |= {"KERNEL": self._matrix(*of_x or [None], 4), "RECURRENT": self._matrix(layer.recurrent_kernel, 4)}
         block = None
         if norm is not None:
             parts = norm.gamma, layer.bias, norm.state_gamma, norm.state_beta
@@ -327,7 +341,7 @@ class _Lowering:
         width, of_h = 4 * padded(hidden, self.lanes), padded(layer.output_size, self.lanes)
         self._emit(
             OP=LSTM_CELL, IN=inputs, OUT=layer.output_size, HIDDEN=hidden, WIDTH=width,
-            **entry, KERNEL=self._rows(kernels, 4),
+            **entry,
             PEEPHOLES=NONE if layer.peepholes is None else self._gates(np.concatenate(layer.peepholes), 3),
             PROJECTION=self._matrix(layer.projection), NORM=self._weight(block),
             CELL_CLIP=self._number(layer.cell_clip), PROJ_CLIP=self._number(layer.proj_clip),

@@ -13,7 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastlstm.backends.base import Arrays, Drawing, Pair
+from fastlstm.backends.narrow import FULL, narrowed
 from fastlstm.backends.numpy_draw import draw
+from fastlstm.backends.tables import multiplied_fits
 from fastlstm.layers import GRU, LSTM, Activation, Dense, Embedding, Layer, LayerNorm, Masking, Recurrent
 from fastlstm.layers.masking import StepMask
 
@@ -158,8 +160,11 @@ def _around(layer: Recurrent, x: Array, h: Array) -> Array:
 class ReferenceBackend:
     """See `base.Backend`."""
 
-    def __init__(self, layers: Sequence[Layer | StepMask], dtype: np.dtype) -> None:
-        self.layers = [_as(dtype, layer) for layer in layers]
+    def __init__(self, layers: Sequence[Layer | StepMask], dtype: np.dtype, storage: int = FULL) -> None:
+        table = multiplied_fits(layers, dtype)
+        self.layers = [
+            narrowed(_as(dtype, layer), storage, looked_up=table and k == 1) for k, layer in enumerate(layers)
+        ]
         self.dtype = dtype
 
     def session(self) -> ReferenceSession:

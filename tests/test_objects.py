@@ -1,6 +1,7 @@
 """Compiled code on disk: kept whole or not at all, found again, and done without where nothing can be written."""
 
 import os
+import re
 import subprocess
 import sys
 import warnings
@@ -10,7 +11,8 @@ import numpy as np
 import pytest
 
 import fastlstm
-from fastlstm.backends import objects
+from fastlstm.backends import objects, storage
+from fastlstm.cli import main
 
 REPOSITORY = Path(__file__).parents[1]
 CONTENT = b"symbols\n" + bytes(range(256)) * 100
@@ -23,7 +25,7 @@ def model(device="cpu"):
 @pytest.fixture
 def compilations(monkeypatch):
     """A process that has loaded nothing yet; what it would compile comes from the tests' own folder, and is counted."""
-    whole = {name: objects.code(name) and objects.read(name) for name in ("step_float64", "run_block_float64")}
+    whole = {name: objects.code(name) and storage.read(name) for name in ("step_float64", "run_block_float64")}
     counted = []
 
     def compiled(name):
@@ -60,8 +62,8 @@ def test_without_a_home_and_beside_a_read_only_package_too(monkeypatch, tmp_path
     monkeypatch.delenv("NUMBA_CACHE_DIR")
     monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
     monkeypatch.setenv("HOME", unwritable(tmp_path))
-    monkeypatch.setattr(objects, "__file__", str(tmp_path / "file" / "objects.py"))
-    monkeypatch.setattr(objects, "_key", lambda: "key")
+    monkeypatch.setattr(storage, "__file__", str(tmp_path / "file" / "storage.py"))
+    monkeypatch.setattr(storage, "_key", lambda: "key")
     with pytest.warns(RuntimeWarning, match="cannot be kept on disk") as said:
         model().stream()
     assert str(said[0].message).count("Not a directory") == 2
@@ -71,13 +73,13 @@ def test_a_read_only_folder_is_still_read(monkeypatch, tmp_path, compilations):
     """The code was compiled at install time, and the user's home is what can be written."""
     monkeypatch.delenv("NUMBA_CACHE_DIR")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "home"))
-    monkeypatch.setattr(objects, "__file__", str(tmp_path / "package" / "objects.py"))
-    monkeypatch.setattr(objects, "_key", lambda: "key")
-    path, problems = objects.keep("x", CONTENT)
-    assert (path.parent, problems) == (tmp_path / "package" / "__pycache__", [])
+    monkeypatch.setattr(storage, "__file__", str(tmp_path / "package" / "storage.py"))
+    monkeypatch.setattr(storage, "_key", lambda: "key")
+    path, problems = storage.keep("x", CONTENT)
+    assert (path.parent, problems) == (tmp_path / "package" / "__pycache__", "")
     (tmp_path / "home").mkdir()
     path.parent.rename(tmp_path / "home" / "fastlstm")
-    assert objects.read("x") == CONTENT
+    assert storage.read("x") == CONTENT
 
 
 @pytest.mark.parametrize(
@@ -103,26 +105,55 @@ def test_a_disk_that_fills_up_leaves_no_part_of_a_file(tmp_path):
     resource = pytest.importorskip("resource", reason="limits of a process, on POSIX")
     code = f"""
 import resource, sys
-from fastlstm.backends import objects
+from fastlstm.backends import storage
 resource.setrlimit(resource.RLIMIT_FSIZE, (1000, {resource.RLIM_INFINITY}))
-print(objects.keep("x", bytes(100_000)), objects.read("x"))
+print(storage.keep("x", bytes(100_000)), storage.read("x"))
 """
     environment = os.environ | {"NUMBA_CACHE_DIR": str(tmp_path)}
     command = [sys.executable, "-c", code]
     done = subprocess.run(command, env=environment, cwd=REPOSITORY, capture_output=True, text=True, check=True)
-    assert done.stdout == f"(None, ['{tmp_path}/fastlstm: File too large']) None\n"
+    assert done.stdout == f"(None, '{tmp_path}/fastlstm: File too large') None\n"
     assert list((tmp_path / "fastlstm").iterdir()) == []
 
 
 def test_processes_that_write_the_same_file_never_show_half_of_it(tmp_path):
     code = """
-from fastlstm.backends import objects
+from fastlstm.backends import storage
 content = bytes(300_000)
 for _ in range(100):
-    objects.keep("x", content)
-    assert objects.read("x") == content
+    storage.keep("x", content)
+    assert storage.read("x") == content
 """
     environment = os.environ | {"NUMBA_CACHE_DIR": str(tmp_path)}
     processes = [subprocess.Popen([sys.executable, "-c", code], env=environment, cwd=REPOSITORY) for _ in range(3)]
     assert [process.wait() for process in processes] == [0, 0, 0]
     assert len(list((tmp_path / "fastlstm").iterdir())) == 1
+
+
+def test_warmup_compiles_what_is_missing(monkeypatch, tmp_path, capsys):
+    from fastlstm.backends import entries
+
+    compiled = []
+    monkeypatch.setenv("NUMBA_CACHE_DIR", str(tmp_path))
+    monkeypatch.setattr(entries, "compiled", lambda name: compiled.append(name) or CONTENT)
+    assert main(["warmup", "--dtype", "float32"]) == 0
+    assert "step_float32" in compiled
+    assert not any("float64" in name for name in compiled)
+    count, first = len(compiled), capsys.readouterr().out
+    assert re.fullmatch(
+        rf"{count} compiled functions, {count} of them compiled now, in [0-9.]+ s: [0-9.]+ MB in {tmp_path}/fastlstm\n",
+        first,
+    )
+    assert main(["warmup"]) == 0
+    assert len(set(compiled)) == len(compiled) == len(entries.ENTRIES)
+    assert storage.read("step_float64") == CONTENT
+    assert sorted(path.name for path in (tmp_path / "fastlstm").iterdir()) == sorted(map(storage.file_name, compiled))
+
+
+def test_warmup_fails_where_nothing_can_be_written(monkeypatch, tmp_path, capsys):
+    monkeypatch.setenv("NUMBA_CACHE_DIR", unwritable(tmp_path))
+    assert main(["warmup"]) == 1
+    error = capsys.readouterr().err
+    assert error.startswith("fastlstm: error: warmup: compiled code cannot be written (")
+    assert "Not a directory" in error
+    assert "set NUMBA_CACHE_DIR" in error

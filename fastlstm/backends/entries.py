@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from numba import types
@@ -44,3 +44,9 @@ ENTRIES["read"] = (read_loop.read, types.int64(_INT, _INT, _INT))
 def compiled(name: str) -> bytes:
     """The object file of an entry."""
     return native.object_file(name, *ENTRIES[name])
+
+
+def names(dtypes: Iterable[str]) -> list[str]:
+    """The entries that models of these dtypes need."""
+    others = {"float32", "float64"} - set(dtypes)
+    return [name for name in ENTRIES if not others & set(name.split("_"))]

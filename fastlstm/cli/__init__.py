@@ -19,10 +19,10 @@ from collections.abc import Sequence
 from typing import NoReturn
 
 from fastlstm import __version__
-from fastlstm.cli import bench, demo, extract, generate, inspect, verify
+from fastlstm.cli import bench, demo, extract, generate, inspect, verify, warmup
 from fastlstm.errors import FastLSTMError
 
-COMMANDS = (inspect, extract, generate, verify, bench, demo)
+COMMANDS = (inspect, extract, generate, verify, bench, demo, warmup)
 
 _DESCRIPTION = "Run trained TensorFlow LSTMs without TensorFlow."
 _EXAMPLES = """examples:

@@ -30,7 +30,10 @@ def _heading(found: BenchResult, path: str) -> list[str]:
     threads = "1 thread" if m["threads"] == 1 else f"{m['threads']} threads"
     before, after = about["load_average"]
     load = "" if before is None else f"; load average {before} before, {after} after"
-    versions = ", ".join(f"{name} {version}" for name, version in about["versions"].items())
+    packages = {"python", "numpy", "numba"}
+    for peer in found.peers:
+        packages |= {name.replace("_", "-") for name in PEERS[peer.name].needs if peer.status == "timed"}
+    versions = ", ".join(f"{name} {version}" for name, version in about["versions"].items() if name in packages)
     return [
         f"{path}: {', '.join(m['layers'])}",
         f"{m['dtype']}{stored}, on {m['device']}, {threads}; {about['processor']}, {about['cores']} cores{load}",
@@ -68,10 +71,11 @@ def _deadline(found: BenchResult) -> list[str]:
     share = found.latency.percentiles()["p99.9"] / found.budget_us
     late = found.latency.over(found.budget_us)
     what = "a step" if found.call_steps == 1 else f"{found.call_steps} steps"
+    fits = "YES, it fits" if found.fits else "NO, it does not fit"
     over = f"{late:,} of {len(found.latency):,} calls took longer" if late else "no call took longer"
     return [
-        f"{found.rate:,g} steps a second leave {_us(found.budget_us)} us for {what}: "
-        f"{'YES, it fits' if found.fits else 'NO, it does not fit'}; p99.9 takes {_percent(share)} of it, {over}"
+        f"{found.rate:,g} steps a second leave {_us(found.budget_us)} us for {what}: {fits}; "
+        f"p99.9 is {_percent(share)} of it, {over}"
     ]
 
 
@@ -94,7 +98,7 @@ def _peers(found: BenchResult) -> list[str]:
 
 
 def _percent(share: float) -> str:
-    return f"{share:.0%}" if share >= 0.01 else "<1%"
+    return "<1%" if share < 0.01 else f"{100 * share:,.0f}%"
 
 
 def _us(value: float) -> str:

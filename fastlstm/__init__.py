@@ -10,6 +10,8 @@ L LSTM layers, V outputs (or vocabulary). Arrays are batch-major; a missing batc
 missing.
 """
 
+from typing import TYPE_CHECKING, Any
+
 from fastlstm.errors import (
     ArgumentError,
     DeviceError,
@@ -39,7 +41,9 @@ from fastlstm.model import Model
 from fastlstm.sampling import Sampler
 from fastlstm.state import State
 from fastlstm.stream import Stream
-from fastlstm.verification import Verification, verify
+
+if TYPE_CHECKING:
+    from fastlstm.verification import Verification, verify
 
 __version__ = "0.2.0"
 
@@ -77,3 +81,12 @@ __all__ = [
     "save",
     "verify",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    """What few processes use, imported when it is asked for."""
+    if name not in ("Verification", "verify"):
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from fastlstm import verification
+
+    return getattr(verification, name)

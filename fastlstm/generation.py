@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import secrets
+import os
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -137,7 +137,9 @@ def _drawing(
         sampler.top_k,
         sampler.top_p,
         isinstance(last, Dense) and last.activation is Activation.SOFTMAX,
-        secrets.randbits(64) if seed is None else arguments.count(seed, name="seed", least=0) % 2**64,
+        int.from_bytes(os.urandom(8), "little")
+        if seed is None
+        else arguments.count(seed, name="seed", least=0) % 2**64,
         position,
         arguments.token_ids(ends, "B", model.vocabulary_size, name="stop")[0] if ends else np.empty(0, np.int64),
     )
@@ -187,3 +189,7 @@ def _by_python(
         y, state = model.step(x, state)
         outputs.append(y)
     return np.stack(outputs, axis=1), state
+
+
+def _any_seed() -> int:
+    return int.from_bytes(os.urandom(8), "little")

@@ -376,3 +376,22 @@ print("numba" in sys.modules)
         objects.code(name)
     done = subprocess.run([sys.executable, "-c", code], cwd=REPOSITORY, capture_output=True, text=True, check=True)
     assert done.stdout.split() == ["False"]
+
+
+@pytest.mark.parametrize("device", ["numpy", "cpu"])
+def test_a_process_that_starts_imports_what_it_needs(device, tmp_path):
+    """Of the package itself; and neither Numba, nor what other formats, verification and the command line need."""
+    path = tmp_path / "model.safetensors"
+    model = fastlstm.Model(models.layers_of(every_option()))
+    fastlstm.save(model, path)
+    model.stream()
+    code = f"""
+import sys
+import fastlstm
+at_import = sorted(name for name in sys.modules if name.startswith("fastlstm"))
+fastlstm.load({str(path)!r}, device={device!r}).stream().step([1.0, 2.0, 3.0, 4.0])
+print([name for name in at_import if name.startswith(("fastlstm.formats", "fastlstm.verification", "fastlstm.cli"))])
+print(sorted({{"numba", "llvmlite", "h5py", "google", "subprocess", "numba.cuda"}} & set(sys.modules)))
+"""
+    done = subprocess.run([sys.executable, "-c", code], cwd=REPOSITORY, capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines() == ["[]", "['llvmlite']" if device == "cpu" else "[]"]

@@ -18,13 +18,8 @@ def _signatures(real: Any) -> Iterator[tuple[str, Any, Any]]:
     reals, sequences = types.Array(real, 1, "C"), types.Array(real, 3, "C")
     buffers = (ints, reals, reals, _INT, ints, ints)  # program, weights, arena, row_size, tokens, rows
     inputs = (sequences, ids, ints, _INT, _INT, sequences)  # xs, ids, lengths, source, target, ys
-    block = (
-        types.Array(real, 2, "C"),
-        ints,
-        _INT,
-        _INT,
-        types.Array(real, 2, "C"),
-    )  # the same of one row, without lengths
+    vectors = types.Array(real, 2, "C")
+    block = (vectors, ints, _INT, _INT, vectors)  # inputs of a single row, without lengths
     drawing = (ids, _FLAG, _FLOAT, _INT, _FLOAT, _FLAG, types.uint64, types.uint64, ints)
     scratch = (ints, types.Array(types.float64, 1, "C"))
     yield "step", cpu_loops.step_32 if real == types.float32 else cpu_loops.step_64, types.void(_INT)

@@ -10,7 +10,6 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from fastlstm.errors import ArgumentError
-from fastlstm.formats.tensors import Tensors
 
 if TYPE_CHECKING:
     from fastlstm.formats.artefact import Artefact
@@ -41,5 +40,7 @@ def chosen_weights(artefact: Artefact, book: Book) -> Artefact:
     source = f"{len(shadows)} variables have moving averages beside them"
     if not book.note("", "ema", False, "read", source):
         return artefact
+    from fastlstm.formats.tensors import Tensors  # with it come all formats, for `import fastlstm` too many
+
     fetch = artefact.tensors.__getitem__
     return replace(artefact, tensors=Tensors(specs, lambda name: fetch(shadows.get(name, name))))

@@ -60,8 +60,8 @@ def token_ids(value: Any, axes: str, vocabulary_size: int, *, name: str) -> tupl
     if len(shape) != len(axes) or shape[0] == 0:
         raise ShapeError(f"{name}: shape {a.shape}; expected {expected}, or without the axis B for a batch of one")
     ids = np.array(a, np.int64, order="C")  # the check is of our own copy: compiled code takes the ids unchecked
-    bad = np.flatnonzero((ids < 0) | (ids >= vocabulary_size))
-    if bad.size:
+    if ids.view(np.uint64).max(initial=0) >= vocabulary_size:  # as such a negative id is a very large one
+        bad = np.flatnonzero((ids < 0) | (ids >= vocabulary_size))
         place = tuple(int(i) for i in np.unravel_index(bad[0], ids.shape))
         raise ArgumentError(
             f"{name}: id {ids.flat[bad[0]]}{f' at position {place}' if place else ''}; "

@@ -18,7 +18,9 @@ if TYPE_CHECKING:
     from fastlstm.model import Model
 
 CALLS = 100_000  # whose latency is measured
-_ROUNDS, _SLICE = 15, 0.05  # of the turns that the contenders take, and the most seconds of one
+# Of the turns that the contenders take, and the most seconds of one: many short ones, so that on a busy machine some
+# of them are left alone.
+_ROUNDS, _SLICE = 51, 0.02
 
 
 def bench(
@@ -55,7 +57,7 @@ def bench(
         outcomes.append(outcome)
         entered += [contender] if contender else []
     say(f"measuring, about {seconds:g} s ...")
-    rounds = max(1, min(12, round(2 * seconds)))  # of 50 ms each; half of them before, half after all the rest
+    rounds = max(1, min(20, round(4 * seconds)))  # of 30 ms or so; half of them before, half after all the rest
     reading = bandwidth.levels(rounds=rounds, threads=threads)
     timings = interleave({c.key: (c.call, c.x) for c in entered}, rounds=_ROUNDS, slice_seconds=slices)
     first = entered[0]

@@ -8,7 +8,7 @@ from fastlstm.bench.peers import PEERS
 from fastlstm.bench.result import BenchResult
 from fastlstm.recognise.report import table
 
-_TITLES = ("", "us a step", "of the bound", "times as long")
+_TITLES = ("", "us a step", "best", "of the bound", "times as long")
 
 
 def terminal(found: BenchResult, path: str) -> str:
@@ -42,12 +42,13 @@ def _heading(found: BenchResult, path: str) -> list[str]:
 
 
 def _rows(found: BenchResult) -> list[list[str]]:
-    bound = [f"bound: reading {_bytes(found.weight_bytes)} of weights", _us(found.bound * 1e6), "", ""]
+    bound = [f"bound: reading {_bytes(found.weight_bytes)} of weights", _us(found.bound * 1e6), "", "", ""]
     rows = []
     for n, timed in enumerate(found.timed):
         share = found.share(timed)
         times = "" if n == 0 else _times(found.times(timed))
-        rows.append([timed.title, _us(timed.timing.median * 1e6), "" if share is None else _percent(share), times])
+        figures = [_us(1e6 * seconds) for seconds in (timed.timing.median, timed.timing.best)]
+        rows.append([timed.title, *figures, "" if share is None else _percent(share), times])
     return [bound, *rows]
 
 
@@ -57,8 +58,8 @@ def _sentences(found: BenchResult) -> list[str]:
     calls = f"{len(found.latency):,} calls of {found.timed[0].title.partition(' ')[0].rstrip(',')}"
     shown = ", ".join(f"{name} {_us(value)}" for name, value in taken.items())
     lines = [
-        f"the bound is one reading of the weights at {rate:.0f} GB/s, measured in this run; the share is the best "
-        f"round's, the times are medians of rounds in turns",
+        f"the bound is one reading of the weights at {rate:.0f} GB/s, measured in this run, and the best round's "
+        f"share of it; the times are medians of {len(found.timed[0].timing.rounds)} rounds in turns",
         f"outputs within {found.difference:.1g} of float64 in NumPy",
         f"latency of {calls}, us: {shown} (the clock's own {found.latency.clock / 1e3:.2f} are in it)",
     ]

@@ -32,6 +32,8 @@ def levels(
     sizes = WORKING_SETS if sizes is None else sizes
     room = np.ones((max(sizes) + _HUGE_PAGE) // 8, np.int64)  # written to: untouched pages are all the same one
     address = -(-room.ctypes.data // _HUGE_PAGE) * _HUGE_PAGE
+    if threads > 1:
+        slice_bytes *= 8 * threads  # to start a team takes 50 us
     times = {size: max(1, slice_bytes // size) for size in sizes}
     best = dict.fromkeys(sizes, float("inf"))
     with ThreadPoolExecutor(threads) as team:

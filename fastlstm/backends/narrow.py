@@ -24,7 +24,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fastlstm.backends.packing import padded
+from fastlstm.backends.packing import pack, padded
 from fastlstm.layers import GRU, LSTM, Bidirectional, Dense, Layer
 from fastlstm.layers.masking import StepMask
 
@@ -161,8 +161,8 @@ def narrowed(layer: Layer | StepMask, storage: int, *, looked_up: bool = False) 
 
 # In a plan's weights: words of 32 bits, whose bits lie in float32 elements. A matrix (K, N) of int8 begins with
 # rows (K), columns (N), and minus LEVELS times the sum of each column (N), an int32: activations are stored as
-# unsigned bytes, level + LEVELS, and this takes the surplus away. Then the words, in tiles of 8 vector
-# registers and, after those, of one; a word holds q of four rows.
+# unsigned bytes, level + LEVELS, and this takes the surplus away. Then the words, in panels; one holds q of
+# four rows.
 
 
 def words(storage: int, depth: int) -> int:
@@ -184,7 +184,7 @@ def pack_narrow(out: Array, matrix: NDArray[np.floating], lanes: int, storage: i
     """Write matrix (K, N), N a multiple of lanes, into out (packed_size,)."""
     depth, size = matrix.shape
     if storage == BFLOAT16:
-        _in_tiles(out, bfloat16_words(matrix).view(np.float32), lanes)
+        pack(out, bfloat16_words(matrix).view(np.float32), lanes)
         return
     narrow = rounded_int8(matrix)
     start = padded(depth, 16)
@@ -195,14 +195,4 @@ def pack_narrow(out: Array, matrix: NDArray[np.floating], lanes: int, storage: i
     fours = np.zeros((words(INT8, depth) * 4, size), np.int8)
     fours[:depth] = narrow.q
     fours = np.ascontiguousarray(fours.reshape(-1, 4, size).transpose(0, 2, 1))
-    _in_tiles(out[head(INT8, depth, size) :], fours.view(np.float32)[..., 0], lanes)
-
-
-def _in_tiles(out: Array, rows: Array, lanes: int) -> None:
-    """rows (K, N) of words -> tiles (K, 8 * lanes) one after another, and (K, lanes) after the last whole one."""
-    depth, size = rows.shape
-    start = 0
-    while start < size:
-        width = 8 * lanes if size - start >= 8 * lanes else lanes
-        out[depth * start : depth * (start + width)].reshape(depth, width)[:] = rows[:, start : start + width]
-        start += width
+    pack(out[head(INT8, depth, size) :], fours.view(np.float32)[..., 0], lanes)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import numpy as np
 
 from fastlstm.backends import plan as p
-from fastlstm.backends.jit import inner
+from fastlstm.backends.jit import inner, scalar
 from fastlstm.backends.memory import at
 from fastlstm.backends.narrow import BFLOAT16, LEVELS
 from fastlstm.backends.narrow_simd import (
@@ -38,19 +38,29 @@ def add_narrow_products(op, arena, row_size, rows, batch, y, width, x, depth, ke
     _int8(arena, row_size, rows, batch, y, width, levels, depth, kernel)
 
 
+@scalar
+def _stride(column, width, lanes):
+    """How wide the panel is that this column lies in: two vectors, or one where that is left over."""
+    return lanes if column // (2 * lanes) * (2 * lanes) + lanes == width else 2 * lanes
+
+
 @inner
 def _bfloat16(arena, row_size, rows, batch, y, width, x, depth, kernel):
     apart()
     lanes, words, column = lanes_of(arena), (depth + 1) // 2, 0
-    while column < width:
-        tile, whole = at(kernel, column * words), width - column >= 8 * lanes
+    while column + 8 * lanes <= width:
+        panel = at(kernel, column * words)
         for r in range(batch):
             row = at(arena, rows[r] * row_size)
-            if whole:
-                bfloat16_tile_8(at(row, y + column), at(row, x), tile, depth)
-            else:
-                bfloat16_tile_1(at(row, y + column), at(row, x), tile, depth)
-        column += 8 * lanes if whole else lanes
+            bfloat16_tile_8(at(row, y + column), at(row, x), depth, panel, 2 * lanes)
+        column += 8 * lanes
+    while column < width:
+        inside = column % (2 * lanes)
+        vector, stride = at(kernel, (column - inside) * words + inside), _stride(column, width, lanes)
+        for r in range(batch):
+            row = at(arena, rows[r] * row_size)
+            bfloat16_tile_1(at(row, y + column), at(row, x), depth, vector, stride)
+        column += lanes
 
 
 @inner
@@ -59,18 +69,23 @@ def _int8(arena, row_size, rows, batch, y, width, levels, depth, kernel):
     lanes, words, column = lanes_of(arena), (depth + 3) // 4, 0
     columns = at(kernel, (depth + 15) // 16 * 16)
     surplus = at(columns, (width + 15) // 16 * 16)
-    tiles = at(surplus, (width + 15) // 16 * 16)
+    panels = at(surplus, (width + 15) // 16 * 16)
+    while column + 8 * lanes <= width:
+        panel, unit, less = at(panels, column * words), at(columns, column), at(surplus, column)
+        for r in range(batch):
+            row = at(arena, rows[r] * row_size)
+            z, v = at(row, y + column), at(row, levels + 16)
+            int8_tile_8(z, v, words, panel, 2 * lanes, unit, less, at(row, levels))
+        column += 8 * lanes
     while column < width:
-        tile, whole = at(tiles, column * words), width - column >= 8 * lanes
+        inside = column % (2 * lanes)
+        vector, stride = at(panels, (column - inside) * words + inside), _stride(column, width, lanes)
         unit, less = at(columns, column), at(surplus, column)
         for r in range(batch):
             row = at(arena, rows[r] * row_size)
-            z, v, scale = at(row, y + column), at(row, levels + 16), at(row, levels)
-            if whole:
-                int8_tile_8(z, v, tile, words, unit, less, scale)
-            else:
-                int8_tile_1(z, v, tile, words, unit, less, scale)
-        column += 8 * lanes if whole else lanes
+            z, v = at(row, y + column), at(row, levels + 16)
+            int8_tile_1(z, v, words, vector, stride, unit, less, at(row, levels))
+        column += lanes
 
 
 @inner

@@ -18,6 +18,7 @@ NOT_YET: set[str] = set()  # fixtures of formats to come
 LOOSE = {
     "tf1.15/half": 2e-3,  # float16 throughout: TensorFlow rounded every product to 11 bits, and we run in float32
     "tflite/int8_weights": 1e-2,  # TensorFlow Lite rounds every layer's input to 8 bits
+    "cells_tf1.0/bidirectional_concat": 1e-5,  # a cell state of 30, TensorFlow's own being 5e-6 from float64's
     "tf1.15/block": 1e-5,  # an unclipped cell state of 76, where float32 has steps of 8e-6
 }
 

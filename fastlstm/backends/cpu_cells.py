@@ -22,6 +22,7 @@ from fastlstm.backends.memory import at
 from fastlstm.backends.narrow import FULL
 from fastlstm.backends.narrow_products import add_narrow_products
 from fastlstm.backends.simd import copy_lanes, lanes_of
+from fastlstm.backends.units import plain_cells
 
 
 @scalar
@@ -93,19 +94,9 @@ def _cell(op, weights, row):
     """The gates' sums, c -> c, and h or what is to be projected."""
     c, z, m = at(row, op[p.C]), at(row, op[p.GATES]), at(row, op[p.H] if op[p.PROJECTION] == p.NONE else op[p.SCRATCH])
     if op[p.OPTIONS] == 0:
-        _plain_cell(op[p.WIDTH] // 4, z, c, m)
+        plain_cells(z, op[p.WIDTH] // 4, c, m)
     else:
         _optioned_cell(op, weights, z, c, m)
-
-
-@scalar
-def _plain_cell(hidden, z, c, m):
-    """z (4, hidden), c (hidden,) -> c, m (hidden,), all padded: tanh, sigmoid and no options, in one pass."""
-    z_f, z_g, z_o = at(z, hidden), at(z, 2 * hidden), at(z, 3 * hidden)
-    for j in range(hidden):
-        c_new, m_new = s.cell(z[j], z_f[j], z_g[j], z_o[j], c[j])
-        c[j] = c_new
-        m[j] = m_new
 
 
 @inner

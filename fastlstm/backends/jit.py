@@ -7,7 +7,7 @@ from typing import Any
 
 from numba import njit
 
-# contract: fused multiply-adds.  nsz: -0 is 0.  Not reassoc: the rounding trick of `scalar._scaled_*` needs its order.
+# contract: fused multiply-adds.  nsz: -0 is 0.  Not reassoc: the rounding trick of `sigmoids.py` needs its order.
 FAST = {"contract", "nsz"}
 # error_model: division by zero gives inf as in NumPy; Python's check for it would keep loops from being vectorised.
 JIT: dict[str, Any] = {"fastmath": FAST, "error_model": "numpy", "nogil": True}

@@ -12,99 +12,15 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from numba import types
-from numba.extending import overload
 
-from fastlstm.backends.jit import JIT, scalar
-
-
-@scalar
-def _scaled_32(x):
-    """float32 x -> (s, p) with exp(x) = s + s p, s a power of two and p = expm1 of the rest, |rest| <= ln(2) / 2.
-
-    x / ln(2) is rounded by adding 1.5 * 2^23: the sum's low bits are then the integer, which shifted into the
-    exponent's place is the power of two. The polynomial is exp's series to x^7: error below 1 unit in the last place.
-    """
-    x = np.float32(87.0) if x > np.float32(87.0) else x
-    x = np.float32(-87.0) if x < np.float32(-87.0) else x
-    shifted = x * np.float32(1.4426950408889634) + np.float32(12582912.0)
-    k = shifted - np.float32(12582912.0)
-    r = (x - k * np.float32(0.693359375)) + k * np.float32(2.12194440054690583e-4)  # ln(2) in two parts
-    q = np.float32(1 / 5040) * r + np.float32(1 / 720)
-    q = q * r + np.float32(1 / 120)
-    q = q * r + np.float32(1 / 24)
-    q = q * r + np.float32(1 / 6)
-    q = q * r + np.float32(1 / 2)
-    bits = np.float32(shifted).view(np.int32)
-    s = np.int32((bits + np.int32(127)) << np.int32(23)).view(np.float32)
-    return s, r + r * r * q
-
-
-@scalar
-def _scaled_64(x):
-    """float64 x -> (s, p) as in `_scaled_32`, with 1.5 * 2^52 and the series to x^13."""
-    x = 708.0 if x > 708.0 else x
-    x = -708.0 if x < -708.0 else x
-    shifted = x * 1.4426950408889634 + 6755399441055744.0
-    k = shifted - 6755399441055744.0
-    r = (x - k * 0.693147180369123816490) - k * 1.90821492927058770002e-10
-    q = (1 / 6227020800) * r + (1 / 479001600)
-    q = q * r + (1 / 39916800)
-    q = q * r + (1 / 3628800)
-    q = q * r + (1 / 362880)
-    q = q * r + (1 / 40320)
-    q = q * r + (1 / 5040)
-    q = q * r + (1 / 720)
-    q = q * r + (1 / 120)
-    q = q * r + (1 / 24)
-    q = q * r + (1 / 6)
-    q = q * r + (1 / 2)
-    bits = np.float64(shifted).view(np.int64)
-    s = np.int64((bits + np.int64(1023)) << np.int64(52)).view(np.float64)
-    return s, r + r * r * q
-
-
-def _scaled(x):
-    """`_scaled_32` or `_scaled_64` by the type of x; compiled code chooses when it is compiled."""
-    return _scaled_32(x) if isinstance(x, np.float32) else _scaled_64(x)
-
-
-@overload(_scaled, jit_options=JIT)
-def _scaled_for(x):
-    if x == types.float32:
-        return lambda x: _scaled_32(x)
-    return lambda x: _scaled_64(x)
-
-
-@scalar
-def tanh(x):
-    """tanh x = expm1(2x) / (expm1(2x) + 2), exact to 3 units in the last place also near 0; +-1 beyond +-20."""
-    limit = type(x)(20)
-    x = limit if x > limit else x
-    x = -limit if x < -limit else x
-    s, p = _scaled(x + x)
-    e = s * p + (s - type(x)(1))
-    return e / (e + type(x)(2))
-
-
-@scalar
-def sigmoid(x):
-    """1 / (1 + exp(-x))."""
-    s, p = _scaled(-x)
-    return type(x)(1) / (type(x)(1) + (s + s * p))
+from fastlstm.backends.jit import scalar
+from fastlstm.backends.sigmoids import cell, clip, sigmoid, tanh  # noqa: F401 cell is there for other backends
 
 
 @scalar
 def relu(x):
     zero = type(x)(0)
     return zero if x < zero else x
-
-
-@scalar
-def clip(x, limit):
-    """x clipped to [-limit, limit]."""
-    x = limit if x > limit else x
-    return -limit if x < -limit else x
 
 
 @scalar
@@ -227,13 +143,6 @@ def squareplus(x):
 @scalar
 def tanh_shrink(x):
     return x - tanh(x)
-
-
-@scalar
-def cell(z_i, z_f, z_g, z_o, c):
-    """One unit of an LSTM with tanh and sigmoid and no options -> (c', h')."""
-    c = sigmoid(z_f) * c + sigmoid(z_i) * tanh(z_g)
-    return c, sigmoid(z_o) * tanh(c)
 
 
 @scalar

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import cached_property, partial
 from typing import Any
@@ -33,7 +34,8 @@ class Model:
     weights  how the matrices are stored: "float32", or fewer bytes for more speed at some cost in accuracy, "bfloat16"
              or "int8" (docs in `backends/narrow.py`; dtype float32 only); None is as dtype. `layers`, and what
              `fastlstm.save` writes, stay as they were given
-    threads  1
+    threads  how many share the products of larger layers, on device "cpu" and with weights that are not narrow; the
+             outputs are those of one, to the last bit. Worth it from about 128 units on cores that are free
     report   what is known of the hyper-parameters; `fastlstm.load` fills it in
 
     Raises WeightError if the layers do not fit each other, ArgumentError, DeviceError. A model is not changed by
@@ -60,8 +62,7 @@ class Model:
         self._state_sizes = tuple(layer.state_size for layer in self._recurrent)
         self.dtype = _checked_dtype(dtype, self.layers)
         self.weights = _checked_weights(weights, self.dtype, self.layers)
-        if arguments.count(threads, name="threads") != 1:
-            raise ArgumentError(f"threads is {threads}; this version runs a model on one thread")
+        self.threads = _checked_threads(threads, self.device)
         self.report = Report() if report is None else report
 
     # What the model is; what every step asks for is looked up once.
@@ -104,6 +105,8 @@ class Model:
         make = partial(
             _backend_of(self.device), storage=0 if self.weights == "float64" else STORAGES.index(self.weights)
         )
+        if self.threads > 1:
+            make = partial(make, threads=self.threads)
         if self.run_only:
             from fastlstm.backends.sequence import SequenceBackend
 
@@ -298,6 +301,26 @@ def _checked_device(device: str) -> str:
     if device not in DEVICES:
         raise DeviceError(f"device {device!r} is not known; expected one of {', '.join(map(repr, DEVICES))}")
     return device
+
+
+def _checked_threads(threads: int, device: str) -> int:
+    n, most = arguments.count(threads, name="threads"), _cores()
+    if n > 1 and device == "numpy":
+        raise ArgumentError(
+            f"threads is {n}, and device is 'numpy', whose threads are those of NumPy's own linear algebra; "
+            f"set them there (OMP_NUM_THREADS), or pass device='cpu'"
+        )
+    if n > most:
+        cores = f"{most} core{'s' if most > 1 else ''}"
+        raise ArgumentError(f"threads is {n}; this process may run on {cores}: expected 1 to {most}")
+    return n
+
+
+def _cores() -> int:
+    """How many cores the process may run on."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 def _check_chain(layers: tuple[Layer, ...]) -> None:

@@ -175,7 +175,13 @@ CASES = {
     "dtype": (lambda: fastlstm.Model([lstm()], dtype="float16"), ArgumentError, "'float16'; expected 'float32'"),
     "dtype nonsense": (lambda: fastlstm.Model([lstm()], dtype="wide"), ArgumentError, "'wide'"),
     "weights": (lambda: fastlstm.Model([lstm()], weights="int4"), ArgumentError, "'int4'; expected one of"),
-    "threads": (lambda: fastlstm.Model([lstm()], threads=2), ArgumentError, "threads is 2"),
+    "threads": (lambda: fastlstm.Model([lstm()], threads=9999), ArgumentError, "9999; this process may run on"),
+    "threads of numpy": (
+        lambda: fastlstm.Model([lstm()], device="numpy", threads=2),
+        ArgumentError,
+        "pass device='cpu'",
+    ),
+    "threads text": (lambda: fastlstm.Model([lstm()], threads="all"), ArgumentError, "threads is 'all'"),
     "threads 0": (lambda: fastlstm.Model([lstm()], threads=0), ArgumentError, "threads is 0"),
 }
 

@@ -15,6 +15,7 @@ from fastlstm.backends.narrow import FULL
 from fastlstm.backends.objects import Code, Setting, code
 from fastlstm.backends.plan import NONE, Plan, lower
 from fastlstm.backends.processor import lanes
+from fastlstm.backends.team import Team, team_of
 from fastlstm.errors import DeviceError
 from fastlstm.layers import Layer
 
@@ -29,14 +30,28 @@ _LONG_STEP = 1 << 20
 
 
 class _Buffers:
-    """An arena with the small arrays that go with it: what one call or one stream owns."""
+    """An arena with the small arrays that go with it: what one call or one stream owns.
 
-    def __init__(self, plan: Plan, batch_size: int) -> None:
+    With a team the room behind the arena is its helpers', an arena for each.
+    """
+
+    team: Team | None = None
+
+    def __init__(self, plan: Plan, batch_size: int, team: Team | None) -> None:
         self.plan = plan
-        self.arena = plan.arena(batch_size)
+        self.room = plan.arena(batch_size * (1 if team is None else team.size))
+        self.arena = self.room[:batch_size]
         self.tokens = np.zeros(batch_size, np.int64)
         self.rows = np.arange(batch_size)
-        self.arguments = (plan.program.ravel(), plan.weights, self.arena.ravel(), plan.row_size, self.tokens, self.rows)
+        address = 0 if team is None else team.address
+        self.arguments = (
+            address, plan.program.ravel(), plan.weights, self.arena.ravel(), plan.row_size, self.tokens, self.rows
+        )  # fmt: skip
+        self.team = team
+
+    def __del__(self) -> None:
+        if self.team is not None:
+            self.team.bury(self.room, self.rows, self.plan)
 
     def state(self, batch_size: int = 1) -> list[Pair]:
         arena = self.arena[:batch_size]
@@ -51,15 +66,15 @@ class _Buffers:
 class _Stepper(_Buffers):
     """One row, with what a single step needs at hand: `input` or `tokens` are written, `advance` writes `output`."""
 
-    def __init__(self, plan: Plan) -> None:
-        super().__init__(plan, 1)
+    def __init__(self, plan: Plan, team: Team | None) -> None:
+        super().__init__(plan, 1, team)
         row = self.arena[0]
         self._views = [(self.arena[:, slot.c], self.arena[:, slot.h]) for slot in plan.states]
         self.input = None if plan.input is None else row[plan.input]
         self.output = row[plan.output]
-        program, weights, arena, _, tokens, rows = self.arguments
+        address, program, weights, arena, _, tokens, rows = self.arguments
         addresses = [a.ctypes.data for a in (program, weights, arena, tokens, rows)]
-        self._table = np.array([*addresses, len(plan.program)], np.int64)
+        self._table = np.array([*addresses, len(plan.program), address, arena.size], np.int64)
         self._code = _code("step", plan)
         self.advance = partial(self._code.call, self._table.ctypes.data)
 
@@ -75,8 +90,8 @@ class _Stepper(_Buffers):
 class CpuSession(_Stepper):
     """One live sequence: see `base.Session`."""
 
-    def __init__(self, plan: Plan) -> None:
-        super().__init__(plan)
+    def __init__(self, plan: Plan, team: Team | None) -> None:
+        super().__init__(plan, team)
         self._block: _Buffers | None = None  # for `process`
         self._run_block = _code("run_block", plan)
 
@@ -92,11 +107,11 @@ class CpuSession(_Stepper):
             Setting.ARGUMENT: self._table.ctypes.data,
             Setting.LONG: self.plan.weights.nbytes >= _LONG_STEP,
         }
-        return self._code.step(settings, self.input is None, output, convert, self._table, self.arguments)
+        return self._code.step(settings, self.input is None, output, convert, self)
 
     def process(self, xs: NDArray[np.floating] | NDArray[np.int64], ys: NDArray[np.floating]) -> None:
         if self._block is None:
-            self._block = _Buffers(self.plan, _BLOCK)
+            self._block = _Buffers(self.plan, _BLOCK, self.team)
         self._block.arena[0] = self.arena[0]
         _run_one(self._run_block, self._block, xs, ys)
         self.arena[0] = self._block.arena[0]
@@ -105,14 +120,15 @@ class CpuSession(_Stepper):
 class CpuBackend:
     """See `base.Backend`."""
 
-    def __init__(self, layers: Sequence[Layer], dtype: np.dtype, storage: int = FULL) -> None:
+    def __init__(self, layers: Sequence[Layer], dtype: np.dtype, storage: int = FULL, threads: int = 1) -> None:
         if os.environ.get("NUMBA_DISABLE_JIT", "0") not in ("", "0"):
             raise DeviceError("device 'cpu' is compiled, and NUMBA_DISABLE_JIT forbids that; pass device='numpy'")
         self.plan = lower(layers, dtype, lanes(dtype), storage)
+        self.team = team_of(threads, dtype) if threads > 1 else None
         self._idle: list[_Stepper] = []  # no call is using them; a list's pop and append are one step to other threads
 
     def session(self) -> CpuSession:
-        return CpuSession(self.plan)
+        return CpuSession(self.plan, self.team)
 
     def run(
         self, xs: Arrays, state: Sequence[Pair], lengths: NDArray[np.int64]
@@ -122,13 +138,13 @@ class CpuBackend:
             return self._step(xs[0, 0], state)
         ys = np.empty((batch, steps, _width(self.plan)), self.plan.weights.dtype)
         if batch == 1 and steps > 1:
-            buffers = _Buffers(self.plan, min(steps, _BLOCK))
+            buffers = _Buffers(self.plan, min(steps, _BLOCK), self.team)
             buffers.set_state(state)
             length = lengths[0]
             _run_one(_code("run_block", self.plan), buffers, xs[0, :length], ys[0, :length])
             ys[0, length:] = 0
         else:
-            buffers = _Buffers(self.plan, batch)
+            buffers = _Buffers(self.plan, batch, self.team)
             buffers.set_state(state)
             _run(_code("run", self.plan), buffers, xs, lengths, ys)
         return ys, buffers.state(batch)
@@ -138,7 +154,7 @@ class CpuBackend:
         try:
             stepper = self._idle.pop()
         except IndexError:
-            stepper = _Stepper(self.plan)
+            stepper = _Stepper(self.plan, self.team)
         stepper.set_state(state)
         if stepper.input is None:
             stepper.tokens[0] = x
@@ -153,7 +169,7 @@ class CpuBackend:
         self, n: int, prime: Arrays, lengths: NDArray[np.int64], state: Sequence[Pair], drawing: Drawing | None
     ) -> tuple[Arrays, list[Pair]]:
         plan, batch, width = self.plan, len(prime), _width(self.plan)
-        buffers = _Buffers(plan, batch)
+        buffers = _Buffers(plan, batch, self.team)
         buffers.set_state(state)
         xs, ids, source = _input(plan, prime)
         drawn = np.empty((batch, n if drawing else 1), np.int64)
@@ -185,8 +201,7 @@ def _input(plan: Plan, xs: Arrays) -> tuple[NDArray[np.floating], NDArray[np.int
 
 def _run(run: Code, buffers: _Buffers, xs: Arrays, lengths: NDArray[np.int64], ys: NDArray[np.floating]) -> None:
     vectors, ids, source = _input(buffers.plan, xs)
-    rows = np.empty(len(xs), np.int64)  # the loop overwrites it, and a session's own must stay
-    run.call(*buffers.arguments[:5], rows, vectors, ids, lengths, source, buffers.plan.output.start, ys)
+    run.call(*buffers.arguments, vectors, ids, lengths, source, buffers.plan.output.start, ys)
 
 
 def _run_one(run_block: Code, buffers: _Buffers, xs: Arrays, ys: NDArray[np.floating]) -> None:

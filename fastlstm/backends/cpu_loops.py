@@ -14,22 +14,23 @@ from fastlstm.backends.cpu_cells import carry, dense, gru, gru_block, lstm, lstm
 from fastlstm.backends.cpu_draw import draw, largest
 from fastlstm.backends.cpu_vectors import fill
 from fastlstm.backends.jit import compiled, inlined, inner, scalar
+from fastlstm.backends.meeting import enter, leave
 from fastlstm.backends.memory import at, base, pointer
 from fastlstm.backends.simd import copy_lanes
 
 
 @inner
-def advance(program, operations, weights, arena, row_size, tokens, rows, batch):
+def advance(team, program, operations, weights, arena, row_size, tokens, rows, batch):
     """One time step of `rows` (batch,), whose order may change: inputs are in the arena, or ids in tokens."""
     for k in range(operations):
         op = at(program, k * p.COLUMNS)
         code = op[p.OP]
         if code == p.LSTM_CELL:
-            lstm(op, weights, arena, row_size, tokens, rows, _live(op, arena, row_size, rows, batch))
+            lstm(team, op, weights, arena, row_size, tokens, rows, _live(op, arena, row_size, rows, batch))
         elif code == p.DENSE:
-            dense(op, weights, arena, row_size, rows, batch)
+            dense(team, op, weights, arena, row_size, rows, batch)
         elif code == p.GRU_CELL:
-            gru(op, weights, arena, row_size, tokens, rows, _live(op, arena, row_size, rows, batch))
+            gru(team, op, weights, arena, row_size, tokens, rows, _live(op, arena, row_size, rows, batch))
         else:
             for r in range(batch):
                 other(op, weights, at(arena, rows[r] * row_size), tokens[rows[r]])
@@ -51,17 +52,17 @@ def _live(op, arena, row_size, rows, batch):
 
 
 @inner
-def advance_block(program, operations, weights, arena, row_size, tokens, rows, batch):
+def advance_block(team, program, operations, weights, arena, row_size, tokens, rows, batch):
     """The time steps `rows` (batch,), in their order, of one sequence; row 0 has the state before them."""
     for k in range(operations):
         op = at(program, k * p.COLUMNS)
         code = op[p.OP]
         if code == p.LSTM_CELL:
-            lstm_block(op, weights, arena, row_size, tokens, rows, batch)
+            lstm_block(team, op, weights, arena, row_size, tokens, rows, batch)
         elif code == p.DENSE:
-            dense(op, weights, arena, row_size, rows, batch)
+            dense(team, op, weights, arena, row_size, rows, batch)
         elif code == p.GRU_CELL:
-            gru_block(op, weights, arena, row_size, tokens, rows, batch)
+            gru_block(team, op, weights, arena, row_size, tokens, rows, batch)
         else:
             for r in range(batch):
                 other(op, weights, at(arena, rows[r] * row_size), tokens[rows[r]])
@@ -78,14 +79,16 @@ def carry_back(program, operations, arena, row_size, row):
 
 @inlined
 def _step(table, dtype):
-    """`advance` of one row, all that it needs found through a table of 6 integers.
+    """`advance` of one row, all that it needs found through a table of 8 integers.
 
-    table  addresses: program, weights, arena, tokens, rows; then how many operations. For each array that is passed,
-           Numba would allocate something and spend 0.1 us
+    table  addresses: program, weights, arena, tokens, rows; then how many operations, the team and the arena's size
+           for `enter`. For each array that is passed, Numba would allocate something and spend 0.1 us
     """
     t = pointer(table, np.int64)
+    team = enter(t[6], t[7])
     program, tokens, rows = pointer(t[0], np.int64), pointer(t[3], np.int64), pointer(t[4], np.int64)
-    advance(program, t[5], pointer(t[1], dtype), pointer(t[2], dtype), 0, tokens, rows, 1)
+    advance(team, program, t[5], pointer(t[1], dtype), pointer(t[2], dtype), 0, tokens, rows, 1)
+    leave(team)
 
 
 @compiled
@@ -99,11 +102,12 @@ def step_64(table):
 
 
 @compiled
-def run(program, weights, arena, row_size, tokens, rows, xs, ids, lengths, source, target, ys):
+def run(team, program, weights, arena, row_size, tokens, rows, xs, ids, lengths, source, target, ys):
     """A known sequence: xs (B, T, D), or ids (B, T) where source is NONE -> ys (B, T, V), zeros past each length."""
     batch, steps, outputs = ys.shape
     operations, inputs = program.size // p.COLUMNS, xs.shape[2]
     x, y = base(xs), base(ys)
+    team = enter(team, batch * row_size)
     for t in range(steps):
         count = 0
         for b in range(batch):
@@ -116,18 +120,20 @@ def run(program, weights, arena, row_size, tokens, rows, xs, ids, lengths, sourc
                     copy_lanes(at(base(arena), b * row_size + source), at(x, (b * steps + t) * inputs), inputs)
             else:
                 fill(at(y, (b * steps + t) * outputs), outputs, 0)
-        advance(base(program), operations, base(weights), base(arena), row_size, base(tokens), base(rows), count)
+        advance(team, base(program), operations, base(weights), base(arena), row_size, base(tokens), base(rows), count)
         for r in range(count):
             place = at(y, (rows[r] * steps + t) * outputs)
             copy_lanes(place, at(base(arena), rows[r] * row_size + target), outputs)
+    leave(team)
 
 
 @compiled
-def run_block(program, weights, arena, row_size, tokens, rows, xs, ids, source, target, ys):
+def run_block(team, program, weights, arena, row_size, tokens, rows, xs, ids, source, target, ys):
     """`run` of one sequence, as many steps at a time as the arena has rows: xs (T, D) or ids (T,) -> ys (T, V)."""
     steps, outputs = ys.shape
     operations, inputs, block = program.size // p.COLUMNS, xs.shape[1], rows.size
     x, y, memory = base(xs), base(ys), base(arena)
+    team = enter(team, block * row_size)
     for start in range(0, steps, block):
         count = min(block, steps - start)
         for r in range(count):
@@ -136,14 +142,15 @@ def run_block(program, weights, arena, row_size, tokens, rows, xs, ids, source, 
                 tokens[r] = ids[start + r]
             else:
                 copy_lanes(at(memory, r * row_size + source), at(x, (start + r) * inputs), inputs)
-        advance_block(base(program), operations, base(weights), memory, row_size, base(tokens), base(rows), count)
+        advance_block(team, base(program), operations, base(weights), memory, row_size, base(tokens), base(rows), count)
         for r in range(count):
             copy_lanes(at(y, (start + r) * outputs), at(memory, r * row_size + target), outputs)
         carry_back(base(program), operations, memory, row_size, count - 1)
+    leave(team)
 
 
 @compiled
-def generate(program, weights, arena, row_size, tokens, rows, xs, ids, lengths, source, target, ys, drawn,
+def generate(team, program, weights, arena, row_size, tokens, rows, xs, ids, lengths, source, target, ys, drawn,
              greedy, temperature, top_k, top_p, probabilities, seed, position, stop, order, mass):  # fmt: skip
     """Prime with xs or ids, then feed the output back.
 
@@ -159,6 +166,7 @@ def generate(program, weights, arena, row_size, tokens, rows, xs, ids, lengths, 
     outputs, operations = mass.size, program.size // p.COLUMNS
     x, y, memory, inputs = base(xs), base(ys), base(arena), xs.shape[2]
     n = drawn.shape[1] if source == p.NONE else ys.shape[1]
+    team = enter(team, batch * row_size)
     for t in range(steps + n - 1):
         count = 0
         for b in range(batch):
@@ -176,7 +184,7 @@ def generate(program, weights, arena, row_size, tokens, rows, xs, ids, lengths, 
                 copy_lanes(at(row, source), at(row, target), outputs)
         if count == 0 and t >= steps:
             break  # every row has drawn its stop
-        advance(base(program), operations, base(weights), memory, row_size, base(tokens), base(rows), count)
+        advance(team, base(program), operations, base(weights), memory, row_size, base(tokens), base(rows), count)
         k = t - (steps - 1)
         if k < 0:
             continue
@@ -197,3 +205,4 @@ def generate(program, weights, arena, row_size, tokens, rows, xs, ids, lengths, 
                 if token == stop[e]:
                     drawn[b, k:] = token
                     tokens[b] = -1
+    leave(team)

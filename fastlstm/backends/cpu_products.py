@@ -2,11 +2,14 @@
 
 The sums of a row are made in the same order either way, so a row's bits do not depend on its batch. (The columns after
 the last whole tile always go row by row, in the order of `simd.add_tile_4` and its like.)
+
+`team` shares the larger ones (`cpu_jobs.py`); 0 where the thread works alone, as it does with narrow weights.
 """
 
 from __future__ import annotations
 
 from fastlstm.backends import plan as p
+from fastlstm.backends.cpu_jobs import BLOCKS, LATER, PRODUCTS, shared
 from fastlstm.backends.jit import inner, scalar
 from fastlstm.backends.memory import at
 from fastlstm.backends.narrow import FULL
@@ -56,16 +59,22 @@ def add_the_rest(y, width, x, depth, kernel):
 
 
 @inner
-def add_products(op, arena, row_size, rows, batch, y, width, x, depth, kernel):
+def add_products(team, op, arena, row_size, rows, batch, y, width, x, depth, kernel):
     """For each of `rows` (batch,): the arena's y (width,) += x (depth,) @ the packed kernel, stored as op says."""
     if op[p.STORAGE] != FULL:
         add_narrow_products(op, arena, row_size, rows, batch, y, width, x, depth, kernel)
-        return
+    elif team == 0 or not shared(team, PRODUCTS, arena, row_size, rows, batch, y, width, x, depth, kernel, depth):
+        add_full_products(arena, row_size, rows, batch, y, width, x, depth, kernel)
+
+
+@inner
+def add_full_products(arena, row_size, rows, batch, y, width, x, depth, kernel):
+    """`add_products` by this thread, of a kernel that is not narrow."""
     if batch == 1:
         row = at(arena, rows[0] * row_size)
         add_product(at(row, y), width, at(row, x), depth, kernel)
         return
-    add_blocks(arena, row_size, rows, batch, y, width, x, depth, kernel, depth)
+    add_blocks(0, arena, row_size, rows, batch, y, width, x, depth, kernel, depth)
     if width % (8 * lanes_of(arena)):
         for r in range(batch):
             row = at(arena, rows[r] * row_size)
@@ -73,11 +82,13 @@ def add_products(op, arena, row_size, rows, batch, y, width, x, depth, kernel):
 
 
 @inner
-def add_blocks(arena, row_size, rows, batch, y, width, x, count, kernel, depth):
+def add_blocks(team, arena, row_size, rows, batch, y, width, x, count, kernel, depth):
     """The columns in whole tiles, the first `count` rows of the kernel; a panel for six rows of the batch at once.
 
     So each weight that is loaded serves six rows, each element of x two vectors, and the panel stays in L1.
     """
+    if team != 0 and shared(team, BLOCKS, arena, row_size, rows, batch, y, width, x, count, kernel, depth):
+        return
     lanes = lanes_of(arena)
     for column in range(0, width // (8 * lanes) * (8 * lanes), 2 * lanes):
         panel, z, r = at(kernel, column * depth), y + column, 0
@@ -95,3 +106,13 @@ def add_blocks(arena, row_size, rows, batch, y, width, x, count, kernel, depth):
             r += 2
         if r < batch:
             add_block_1(arena, (rows[r] * row_size,), z, x, count, panel)
+
+
+@inner
+def add_later(team, arena, row_size, rows, y, width, x, count, kernel, depth):
+    """For the first of `rows`, what `add_blocks` left: rows of the kernel from `count` on, and the last columns."""
+    if team != 0 and shared(team, LATER, arena, row_size, rows, 1, y, width, x, count, kernel, depth):
+        return
+    row = at(arena, rows[0] * row_size)
+    add_whole_tiles(at(row, y), width, at(row, x + count), depth - count, kernel, depth, count)
+    add_the_rest(at(row, y), width, at(row, x), depth, kernel)

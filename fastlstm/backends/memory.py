@@ -40,3 +40,13 @@ def at(typing_context, place, offset):
         return builder.gep(arguments[0], [arguments[1]])
 
     return place(place, types.intp), generate_code
+
+
+@intrinsic
+def address(typing_context, place):
+    """The pointer as an int64, for another thread's `pointer`."""
+
+    def generate_code(context, builder, signature, arguments):
+        return builder.ptrtoint(arguments[0], context.get_value_type(types.int64))
+
+    return types.int64(place), generate_code

@@ -33,7 +33,8 @@ def object_file(name: str, function: Callable[..., Any], signature: Any) -> byte
 
     function   Python's, or Numba's of it
     signature  Numba's: of C-contiguous arrays, int64, uint64, float64 and boolean; gives void or int64
-    What takes a single int64, a table's address, has the ways in of a stream as well.
+    What takes a single int64, a table's address, has the ways in of a stream as well; what takes two and gives one, a
+    plain function of C, for compiled code that knows its address.
     """
     dispatcher = njit(no_cpython_wrapper=True, no_cfunc_wrapper=True, **JIT)(getattr(function, "py_func", function))
     dispatcher.compile(signature.args)
@@ -42,6 +43,8 @@ def object_file(name: str, function: Callable[..., Any], signature: Any) -> byte
     parts = [emitted]
     if signature.args == (types.int64,) and signature.return_type == types.void:
         parts += [_VectorStep(f"{name}_vector", compiled), _IdStep(f"{name}_id", compiled)]
+    if signature == types.int64(types.int64, types.int64):
+        parts.append(_Plain(f"{name}_plain", compiled))
     module = binding.parse_assembly(compiled.library.get_llvm_str())
     for part in parts:
         part.emit()
@@ -58,12 +61,13 @@ class _Entry:
     """A C function that Python calls, while it is emitted: with its `self` and, beside it, `given`."""
 
     takes: Sequence[ir.Type] = (_OBJECT, _OBJECT)  # METH_O
+    gives: ir.Type = _OBJECT
 
     def __init__(self, name: str, compiled: Any) -> None:
         self.compiled, self.signature, self.context = compiled, compiled.signature, cpu_target.target_context
         self.module = ir.Module(name)
         self.module.triple = binding.get_process_triple()
-        self.function = ir.Function(self.module, ir.FunctionType(_OBJECT, self.takes), name)
+        self.function = ir.Function(self.module, ir.FunctionType(self.gives, self.takes), name)
         self.own, self.given = self.function.args[:2]
         self.builder = ir.IRBuilder(self.function.append_basic_block())
         # What Numba's code would call to free memory: nothing here is ever owned.
@@ -184,6 +188,17 @@ class _Call(_Entry):
         data = builder.bitcast(self.field(given, _DATA, _OBJECT), array.data.type)
         arrayobj.populate_array(array, data=data, shape=shape, strides=strides, itemsize=width, meminfo=None)
         return array._getvalue()
+
+
+class _Plain(_Entry):
+    """A function of C that takes and gives int64, for code that has flushed denormals already."""
+
+    takes, gives = (_LONG, _LONG), _LONG
+
+    def emit(self) -> None:
+        context, arguments = self.context, self.function.args
+        _, result = context.call_internal_no_propagate(self.builder, self.compiled.fndesc, self.signature, arguments)
+        self.builder.ret(result)
 
 
 class _Step(_Entry):

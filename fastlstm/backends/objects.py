@@ -91,6 +91,11 @@ class Code:
             f"{self._name}_{'id' if ids else 'vector'}", _ONE_ARGUMENT, (numbers, output, convert, *owners)
         )
 
+    @property
+    def address(self) -> int:
+        """Of the plain function of C, where there is one."""
+        return self._engine.get_function_address(f"{self._name}_plain")
+
     def _function(self, symbol: str, flags: int, own: Any) -> Any:
         """A built-in function whose `self` is `own`."""
         if symbol not in self._methods:

@@ -1,0 +1,124 @@
+"""What a team does together: a product, of which each thread computes some tiles as one alone would, to the last bit.
+
+A helper's sums lie in an arena of its own, which follows the leader's in memory; what is in a row is at the same place.
+It reads x, and what the sums begin with, in the leader's arena.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from fastlstm.backends import cpu_jobs as j
+from fastlstm.backends.atomics import clock, load
+from fastlstm.backends.cpu_products import add_blocks, add_full_products, add_later
+from fastlstm.backends.jit import compiled, inlined, inner, scalar
+from fastlstm.backends.meeting import await_job, gather, give, helper, helpers, report, settle
+from fastlstm.backends.memory import address, at, pointer
+from fastlstm.backends.simd import copy_lanes, lanes_of
+from fastlstm.backends.team import JOB, PART, SPAN
+
+
+@inner
+def _add(job, arena, y, width, x, kernel):
+    """The job's product, of columns and in an arena that need not be its own."""
+    row_size, rows, batch = job[j.ROW_SIZE], pointer(job[j.ROWS], np.int64), job[j.BATCH]
+    if job[j.KIND] == j.PRODUCTS:
+        add_full_products(arena, row_size, rows, batch, y, width, x, job[j.DEPTH], kernel)
+    elif job[j.KIND] == j.BLOCKS:
+        add_blocks(0, arena, row_size, rows, batch, y, width, x, job[j.COUNT], kernel, job[j.DEPTH])
+    else:
+        add_later(0, arena, row_size, rows, y, width, x, job[j.COUNT], kernel, job[j.DEPTH])
+
+
+@scalar
+def _lead(team, dtype):
+    """Hand out parts of the job that stands in the team's own words, do one, and collect the others -> 1, or 0."""
+    job = pointer(team + JOB, np.int64)
+    arena, kernel, y, width, x = (
+        pointer(job[j.ARENA], dtype),
+        pointer(job[j.KERNEL], dtype),
+        job[j.Y],
+        job[j.WIDTH],
+        job[j.X],
+    )
+    lanes = lanes_of(arena)
+    tile = 8 * lanes
+    tiles = width // tile
+    parts = gather(team, job[j.MOST])
+    if parts == 1:
+        return 0
+    span, depth, began = load(team + SPAN), job[j.DEPTH], clock()
+    for k in range(helpers(team)):
+        block = helper(team, k)
+        part = load(block + PART)
+        if part > 0:
+            first, size = _columns(part, parts, tiles, tile, width)
+            copy = pointer(block, np.int64)
+            for word in range(j.KIND, j.SPAN):
+                copy[word] = job[word]
+            copy[j.Y], copy[j.WIDTH], copy[j.KERNEL] = y + first, size, address(at(kernel, first * depth))
+            copy[j.SPAN] = (k + 1) * span
+            give(block)
+    _, size = _columns(0, parts, tiles, tile, width)
+    _add(job, arena, y, size, x, kernel)
+    for k in range(helpers(team)):
+        block = helper(team, k)
+        part = load(block + PART)
+        if part > 0:
+            first, size = _columns(part, parts, tiles, tile, width)
+            if settle(team, block, began):
+                _copy(job, arena, at(arena, (k + 1) * span), y + first, size)
+            else:
+                _add(job, arena, y + first, size, x, at(kernel, first * depth))
+    return 1
+
+
+@scalar
+def _columns(part, parts, tiles, tile, width):
+    """Where a part's columns begin, and how many they are: whole tiles, and what is left over in the last part."""
+    first, end = part * tiles // parts * tile, (part + 1) * tiles // parts * tile
+    return first, (width if part == parts - 1 else end) - first
+
+
+@scalar
+def _copy(job, to, source, y, width):
+    rows = pointer(job[j.ROWS], np.int64)
+    for r in range(job[j.BATCH]):
+        place = rows[r] * job[j.ROW_SIZE] + y
+        copy_lanes(at(to, place), at(source, place), width)
+
+
+@scalar
+def _help(team, block, dtype):
+    """A helper's life: see `Team`."""
+    job = pointer(block, np.int64)
+    report(block, 0)
+    ticket = await_job(team, block)
+    while ticket >= 0:
+        arena, kernel, span = pointer(job[j.ARENA], dtype), pointer(job[j.KERNEL], dtype), job[j.SPAN]
+        own = at(arena, span)
+        _copy(job, own, arena, job[j.Y], job[j.WIDTH])
+        _add(job, own, job[j.Y], job[j.WIDTH], job[j.X] - span, kernel)
+        report(block, ticket)
+        ticket = await_job(team, block)
+
+
+@inlined
+def _work(team, block, dtype):
+    if team == 0:
+        return clock()
+    if block == 0:
+        return _lead(team, dtype)
+    _help(team, block, dtype)
+    return 0
+
+
+@compiled
+def work_32(team, block):
+    """The leader's part of a product; with a block a helper's life; without a team the clock, for who measures it."""
+    return _work(team, block, np.float32)
+
+
+@compiled
+def work_64(team, block):
+    return _work(team, block, np.float64)

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from fastlstm.backends.base import Arrays, Drawing, Pair
 from fastlstm.backends.narrow import FULL
 from fastlstm.backends.objects import Code, Setting, code
-from fastlstm.backends.plan import NONE, Plan, lower
+from fastlstm.backends.plan import NONE, TEAM, Plan, lower
 from fastlstm.backends.processor import lanes
 from fastlstm.backends.team import Team, team_of
 from fastlstm.errors import DeviceError
@@ -43,15 +43,22 @@ class _Buffers:
         self.arena = self.room[:batch_size]
         self.tokens = np.zeros(batch_size, np.int64)
         self.rows = np.arange(batch_size)
-        address = 0 if team is None else team.address
-        self.arguments = (
-            address, plan.program.ravel(), plan.weights, self.arena.ravel(), plan.row_size, self.tokens, self.rows
-        )  # fmt: skip
+        program = plan.program.copy()
+        program[:, TEAM] = 0 if team is None else team.address
+        self.arguments = (program.ravel(), plan.weights, self.arena.ravel(), plan.row_size, self.tokens, self.rows)
         self.team = team
 
     def __del__(self) -> None:
         if self.team is not None:
-            self.team.bury(self.room, self.rows, self.plan)
+            self.team.bury(self.room, self.arguments)
+
+    def call(self, compiled: Code, *arguments: Any) -> None:
+        """Call a loop, as the team's leader if it has none."""
+        if self.team is None:
+            compiled.call(*self.arguments, *arguments)
+            return
+        with self.team.led_from(self.arena):
+            compiled.call(*self.arguments, *arguments)
 
     def state(self, batch_size: int = 1) -> list[Pair]:
         arena = self.arena[:batch_size]
@@ -72,9 +79,9 @@ class _Stepper(_Buffers):
         self._views = [(self.arena[:, slot.c], self.arena[:, slot.h]) for slot in plan.states]
         self.input = None if plan.input is None else row[plan.input]
         self.output = row[plan.output]
-        address, program, weights, arena, _, tokens, rows = self.arguments
+        program, weights, arena, _, tokens, rows = self.arguments
         addresses = [a.ctypes.data for a in (program, weights, arena, tokens, rows)]
-        self._table = np.array([*addresses, len(plan.program), address, arena.size], np.int64)
+        self._table = np.array([*addresses, len(plan.program), program[TEAM], arena.size], np.int64)
         self._code = _code("step", plan)
         self.advance = partial(self._code.call, self._table.ctypes.data)
 
@@ -175,8 +182,8 @@ class CpuBackend:
         drawn = np.empty((batch, n if drawing else 1), np.int64)
         ys = np.empty((batch, 1 if drawing else n, width), plan.weights.dtype)
         drawing = drawing or Drawing()
-        _code("generate", plan).call(
-            *buffers.arguments, xs, ids, lengths, source, plan.output.start, ys, drawn,
+        buffers.call(
+            _code("generate", plan), xs, ids, lengths, source, plan.output.start, ys, drawn,
             drawing.temperature == 0, drawing.temperature, min(drawing.top_k or width, width),
             drawing.top_p or 1.0, drawing.probabilities, np.uint64(drawing.seed), np.uint64(drawing.position),
             drawing.stop, np.empty(width, np.int64), np.empty(width),
@@ -201,10 +208,10 @@ def _input(plan: Plan, xs: Arrays) -> tuple[NDArray[np.floating], NDArray[np.int
 
 def _run(run: Code, buffers: _Buffers, xs: Arrays, lengths: NDArray[np.int64], ys: NDArray[np.floating]) -> None:
     vectors, ids, source = _input(buffers.plan, xs)
-    run.call(*buffers.arguments, vectors, ids, lengths, source, buffers.plan.output.start, ys)
+    buffers.call(run, vectors, ids, lengths, source, buffers.plan.output.start, ys)
 
 
 def _run_one(run_block: Code, buffers: _Buffers, xs: Arrays, ys: NDArray[np.floating]) -> None:
     """`_run` of one sequence, xs (T, D) or ids (T,) -> ys (T, V), in blocks of time steps."""
     vectors, ids, source = _input(buffers.plan, xs[None])
-    run_block.call(*buffers.arguments, vectors[0], ids[0], source, buffers.plan.output.start, ys)
+    buffers.call(run_block, vectors[0], ids[0], source, buffers.plan.output.start, ys)

@@ -1,6 +1,5 @@
 """The layers as compiled functions: one time step of some rows of the batch.
 
-team       what shares the products; 0 without
 op         (COLUMNS,) the layer's row of the program
 weights    the plan's
 arena      rows of row_size elements, `row` one of them
@@ -34,14 +33,14 @@ def _begin(op, weights, row, token, width):
 
 
 @inner
-def lstm(team, op, weights, arena, row_size, tokens, rows, batch):
+def lstm(op, weights, arena, row_size, tokens, rows, batch):
     """One LSTM layer."""
     width, depth = op[p.WIDTH], op[p.IN] + op[p.OUT]
     for r in range(batch):
         _begin(op, weights, at(arena, rows[r] * row_size), tokens[rows[r]], width)
     x, kernel = op[p.H] - op[p.IN], at(weights, op[p.KERNEL])
     if op[p.STORAGE] == FULL:
-        add_products(team, op, arena, row_size, rows, batch, op[p.GATES], width, x, depth, kernel)
+        add_products(op, arena, row_size, rows, batch, op[p.GATES], width, x, depth, kernel)
     else:
         if op[p.IN]:
             add_narrow_products(op, arena, row_size, rows, batch, op[p.GATES], width, x, op[p.IN], kernel)
@@ -50,18 +49,18 @@ def lstm(team, op, weights, arena, row_size, tokens, rows, batch):
     for r in range(batch):
         _cell(op, weights, at(arena, rows[r] * row_size))
     if op[p.PROJECTION] != p.NONE:
-        _project(team, op, weights, arena, row_size, rows, batch)
+        _project(op, weights, arena, row_size, rows, batch)
 
 
 @inner
-def lstm_block(team, op, weights, arena, row_size, tokens, rows, batch):
+def lstm_block(op, weights, arena, row_size, tokens, rows, batch):
     """One LSTM layer over a sequence: what x adds to whole tiles at all steps at once, what h adds step by step."""
     width, depth, inputs = op[p.WIDTH], op[p.IN] + op[p.OUT], op[p.IN]
     x, kernel = op[p.H] - inputs, at(weights, op[p.KERNEL])
     for r in range(batch):
         _begin(op, weights, at(arena, rows[r] * row_size), tokens[rows[r]], width)
     if op[p.STORAGE] == FULL:
-        add_blocks(team, arena, row_size, rows, batch, op[p.GATES], width, x, inputs, kernel, depth)
+        add_blocks(op, arena, row_size, rows, batch, op[p.GATES], width, x, inputs, kernel, depth)
     elif inputs:
         add_narrow_products(op, arena, row_size, rows, batch, op[p.GATES], width, x, inputs, kernel)
     for r in range(batch):
@@ -71,13 +70,13 @@ def lstm_block(team, op, weights, arena, row_size, tokens, rows, batch):
         if op[p.MASK] != p.NONE and row[op[p.MASK]] != 0:
             continue
         if op[p.STORAGE] == FULL:
-            add_later(team, arena, row_size, at(rows, r), op[p.GATES], width, x, inputs, kernel, depth)
+            add_later(op, arena, row_size, at(rows, r), op[p.GATES], width, x, inputs, kernel, depth)
         else:
             recurrent = at(weights, op[p.RECURRENT])
             add_narrow_products(op, arena, row_size, at(rows, r), 1, op[p.GATES], width, op[p.H], op[p.OUT], recurrent)
         _cell(op, weights, row)
         if op[p.PROJECTION] != p.NONE:
-            _project(team, op, weights, arena, row_size, at(rows, r), 1)
+            _project(op, weights, arena, row_size, at(rows, r), 1)
 
 
 @inner
@@ -130,14 +129,14 @@ def _optioned_cell(op, weights, z, c, m):
 
 
 @inner
-def _project(team, op, weights, arena, row_size, rows, batch):
+def _project(op, weights, arena, row_size, rows, batch):
     """h = what SCRATCH holds @ the projection, clipped. The gates' room is free by then, and takes the product."""
     lanes, out, z = lanes_of(weights), op[p.OUT], op[p.GATES]
     width = (out + lanes - 1) // lanes * lanes
     for r in range(batch):
         fill(at(arena, rows[r] * row_size + z), width, 0)
     kernel = at(weights, op[p.PROJECTION])
-    add_products(team, op, arena, row_size, rows, batch, z, width, op[p.SCRATCH], op[p.HIDDEN], kernel)
+    add_products(op, arena, row_size, rows, batch, z, width, op[p.SCRATCH], op[p.HIDDEN], kernel)
     for r in range(batch):
         row = at(arena, rows[r] * row_size)
         if op[p.PROJ_CLIP] != p.NONE:
@@ -146,26 +145,26 @@ def _project(team, op, weights, arena, row_size, rows, batch):
 
 
 @inner
-def gru(team, op, weights, arena, row_size, tokens, rows, batch):
+def gru(op, weights, arena, row_size, tokens, rows, batch):
     """One GRU layer. GATES are four stretches: the candidate's sums, z's, r's, and what r multiplies."""
-    _gru_inputs(team, op, weights, arena, row_size, tokens, rows, batch)
+    _gru_inputs(op, weights, arena, row_size, tokens, rows, batch)
     width, hidden, u = op[p.WIDTH], op[p.HIDDEN], op[p.GATES]
     after = op[p.CANDIDATE] == p.NONE  # r multiplies h's product, not h itself
     gates, kernel = (3 if after else 2) * width, at(weights, op[p.RECURRENT])
-    add_products(team, op, arena, row_size, rows, batch, u + width, gates, op[p.H], hidden, kernel)
+    add_products(op, arena, row_size, rows, batch, u + width, gates, op[p.H], hidden, kernel)
     for r in range(batch):
         _gru_gates(op, at(arena, rows[r] * row_size))
     if not after:
         kernel = at(weights, op[p.CANDIDATE])
-        add_products(team, op, arena, row_size, rows, batch, u, width, u + 3 * width, hidden, kernel)
+        add_products(op, arena, row_size, rows, batch, u, width, u + 3 * width, hidden, kernel)
     for r in range(batch):
         _gru_state(op, at(arena, rows[r] * row_size))
 
 
 @inner
-def gru_block(team, op, weights, arena, row_size, tokens, rows, batch):
+def gru_block(op, weights, arena, row_size, tokens, rows, batch):
     """One GRU layer over a sequence: what x adds at all steps at once, what h adds step by step."""
-    _gru_inputs(team, op, weights, arena, row_size, tokens, rows, batch)
+    _gru_inputs(op, weights, arena, row_size, tokens, rows, batch)
     width, hidden, after = op[p.WIDTH], op[p.HIDDEN], op[p.CANDIDATE] == p.NONE
     for r in range(batch):
         row = at(arena, rows[r] * row_size)
@@ -175,23 +174,23 @@ def gru_block(team, op, weights, arena, row_size, tokens, rows, batch):
             continue
         u, one, gates = op[p.GATES], at(rows, r), (3 if after else 2) * width
         kernel = at(weights, op[p.RECURRENT])
-        add_products(team, op, arena, row_size, one, 1, u + width, gates, op[p.H], hidden, kernel)
+        add_products(op, arena, row_size, one, 1, u + width, gates, op[p.H], hidden, kernel)
         _gru_gates(op, row)
         if not after:
             kernel = at(weights, op[p.CANDIDATE])
-            add_products(team, op, arena, row_size, one, 1, u, width, u + 3 * width, hidden, kernel)
+            add_products(op, arena, row_size, one, 1, u, width, u + 3 * width, hidden, kernel)
         _gru_state(op, row)
 
 
 @inner
-def _gru_inputs(team, op, weights, arena, row_size, tokens, rows, batch):
+def _gru_inputs(op, weights, arena, row_size, tokens, rows, batch):
     """The sums before h."""
     width = op[p.WIDTH]
     for r in range(batch):
         _begin(op, weights, at(arena, rows[r] * row_size), tokens[rows[r]], 4 * width)
     if op[p.TABLE] == p.NONE:
         kernel = at(weights, op[p.KERNEL])
-        add_products(team, op, arena, row_size, rows, batch, op[p.GATES], 3 * width, op[p.SOURCE], op[p.IN], kernel)
+        add_products(op, arena, row_size, rows, batch, op[p.GATES], 3 * width, op[p.SOURCE], op[p.IN], kernel)
 
 
 @inner
@@ -218,11 +217,11 @@ def _gru_state(op, row):
 
 
 @inner
-def dense(team, op, weights, arena, row_size, rows, batch):
+def dense(op, weights, arena, row_size, rows, batch):
     width, y = op[p.WIDTH], op[p.TARGET]
     for r in range(batch):
         copy_lanes(at(arena, rows[r] * row_size + y), at(weights, op[p.BIAS]), width)
-    add_products(team, op, arena, row_size, rows, batch, y, width, op[p.SOURCE], op[p.IN], at(weights, op[p.KERNEL]))
+    add_products(op, arena, row_size, rows, batch, y, width, op[p.SOURCE], op[p.IN], at(weights, op[p.KERNEL]))
     if op[p.ACTIVATION] != LINEAR:
         for r in range(batch):
             activate(op[p.ACTIVATION], at(arena, rows[r] * row_size + y), op[p.OUT])
@@ -286,5 +285,5 @@ def _affine(op, weights, row, y, bias, kernel):
     width = op[p.WIDTH]
     copy_lanes(at(row, y), at(weights, bias), width)
     no_rows = op  # rows of size 0: whatever number comes first, the row is this one
-    add_products(0, op, row, 0, no_rows, 1, y, width, op[p.SOURCE], op[p.OUT], at(weights, kernel))
+    add_products(op, row, 0, no_rows, 1, y, width, op[p.SOURCE], op[p.OUT], at(weights, kernel))
     activate(op[p.RECURRENT_ACTIVATION], at(row, y), width)

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import numpy as np
 
+from fastlstm.backends import plan as p
 from fastlstm.backends.atomics import call, clock, load
 from fastlstm.backends.jit import inner
 from fastlstm.backends.memory import address, pointer
 from fastlstm.backends.simd import lanes_of
-from fastlstm.backends.team import JOB, NOBODY, WORK
+from fastlstm.backends.team import JOB, LEADER, NOBODY, WORK
 
 # What a part must have to do at least, in multiply-adds of whole vectors: below, handing it over is not worth it.
 LEAST = 2048
@@ -25,12 +26,13 @@ KIND, ARENA, ROW_SIZE, ROWS, BATCH, Y, WIDTH, X, COUNT, KERNEL, DEPTH, MOST, SPA
 
 
 @inner
-def shared(team, kind, arena, row_size, rows, batch, y, width, x, count, kernel, depth):
-    """Have a team compute the product; False where it is too small or nobody is there, and nothing is done."""
+def shared(op, kind, arena, row_size, rows, batch, y, width, x, count, kernel, depth):
+    """Have op's team compute it -> False where nothing is done: it is too small, another leads, or none is there."""
+    team = op[p.TEAM]
     lanes = lanes_of(arena)
     work = width // lanes * (depth - count if kind == LATER else count) * batch
     most = min(width // (8 * lanes), work // LEAST)
-    if most < 2 or clock() < load(team + NOBODY):
+    if most < 2 or load(team + LEADER) != address(arena) or clock() < load(team + NOBODY):
         return False
     job = pointer(team + JOB, np.int64)
     job[KIND], job[ARENA], job[ROW_SIZE], job[ROWS], job[BATCH] = kind, address(arena), row_size, address(rows), batch

@@ -20,17 +20,17 @@ from fastlstm.backends.simd import copy_lanes
 
 
 @inner
-def advance(team, program, operations, weights, arena, row_size, tokens, rows, batch):
+def advance(program, operations, weights, arena, row_size, tokens, rows, batch):
     """One time step of `rows` (batch,), whose order may change: inputs are in the arena, or ids in tokens."""
     for k in range(operations):
         op = at(program, k * p.COLUMNS)
         code = op[p.OP]
         if code == p.LSTM_CELL:
-            lstm(team, op, weights, arena, row_size, tokens, rows, _live(op, arena, row_size, rows, batch))
+            lstm(op, weights, arena, row_size, tokens, rows, _live(op, arena, row_size, rows, batch))
         elif code == p.DENSE:
-            dense(team, op, weights, arena, row_size, rows, batch)
+            dense(op, weights, arena, row_size, rows, batch)
         elif code == p.GRU_CELL:
-            gru(team, op, weights, arena, row_size, tokens, rows, _live(op, arena, row_size, rows, batch))
+            gru(op, weights, arena, row_size, tokens, rows, _live(op, arena, row_size, rows, batch))
         else:
             for r in range(batch):
                 other(op, weights, at(arena, rows[r] * row_size), tokens[rows[r]])
@@ -52,17 +52,17 @@ def _live(op, arena, row_size, rows, batch):
 
 
 @inner
-def advance_block(team, program, operations, weights, arena, row_size, tokens, rows, batch):
+def advance_block(program, operations, weights, arena, row_size, tokens, rows, batch):
     """The time steps `rows` (batch,), in their order, of one sequence; row 0 has the state before them."""
     for k in range(operations):
         op = at(program, k * p.COLUMNS)
         code = op[p.OP]
         if code == p.LSTM_CELL:
-            lstm_block(team, op, weights, arena, row_size, tokens, rows, batch)
+            lstm_block(op, weights, arena, row_size, tokens, rows, batch)
         elif code == p.DENSE:
-            dense(team, op, weights, arena, row_size, rows, batch)
+            dense(op, weights, arena, row_size, rows, batch)
         elif code == p.GRU_CELL:
-            gru_block(team, op, weights, arena, row_size, tokens, rows, batch)
+            gru_block(op, weights, arena, row_size, tokens, rows, batch)
         else:
             for r in range(batch):
                 other(op, weights, at(arena, rows[r] * row_size), tokens[rows[r]])
@@ -85,10 +85,11 @@ def _step(table, dtype):
            for `enter`. For each array that is passed, Numba would allocate something and spend 0.1 us
     """
     t = pointer(table, np.int64)
-    team = enter(t[6], t[7])
+    leads = t[6] != 0 and enter(t[6], t[2], t[7])
     program, tokens, rows = pointer(t[0], np.int64), pointer(t[3], np.int64), pointer(t[4], np.int64)
-    advance(team, program, t[5], pointer(t[1], dtype), pointer(t[2], dtype), 0, tokens, rows, 1)
-    leave(team)
+    advance(program, t[5], pointer(t[1], dtype), pointer(t[2], dtype), 0, tokens, rows, 1)
+    if leads:
+        leave(t[6])
 
 
 @compiled
@@ -102,12 +103,11 @@ def step_64(table):
 
 
 @compiled
-def run(team, program, weights, arena, row_size, tokens, rows, xs, ids, lengths, source, target, ys):
+def run(program, weights, arena, row_size, tokens, rows, xs, ids, lengths, source, target, ys):
     """A known sequence: xs (B, T, D), or ids (B, T) where source is NONE -> ys (B, T, V), zeros past each length."""
     batch, steps, outputs = ys.shape
     operations, inputs = program.size // p.COLUMNS, xs.shape[2]
     x, y = base(xs), base(ys)
-    team = enter(team, batch * row_size)
     for t in range(steps):
         count = 0
         for b in range(batch):
@@ -120,20 +120,18 @@ def run(team, program, weights, arena, row_size, tokens, rows, xs, ids, lengths,
                     copy_lanes(at(base(arena), b * row_size + source), at(x, (b * steps + t) * inputs), inputs)
             else:
                 fill(at(y, (b * steps + t) * outputs), outputs, 0)
-        advance(team, base(program), operations, base(weights), base(arena), row_size, base(tokens), base(rows), count)
+        advance(base(program), operations, base(weights), base(arena), row_size, base(tokens), base(rows), count)
         for r in range(count):
             place = at(y, (rows[r] * steps + t) * outputs)
             copy_lanes(place, at(base(arena), rows[r] * row_size + target), outputs)
-    leave(team)
 
 
 @compiled
-def run_block(team, program, weights, arena, row_size, tokens, rows, xs, ids, source, target, ys):
+def run_block(program, weights, arena, row_size, tokens, rows, xs, ids, source, target, ys):
     """`run` of one sequence, as many steps at a time as the arena has rows: xs (T, D) or ids (T,) -> ys (T, V)."""
     steps, outputs = ys.shape
     operations, inputs, block = program.size // p.COLUMNS, xs.shape[1], rows.size
     x, y, memory = base(xs), base(ys), base(arena)
-    team = enter(team, block * row_size)
     for start in range(0, steps, block):
         count = min(block, steps - start)
         for r in range(count):
@@ -142,15 +140,14 @@ def run_block(team, program, weights, arena, row_size, tokens, rows, xs, ids, so
                 tokens[r] = ids[start + r]
             else:
                 copy_lanes(at(memory, r * row_size + source), at(x, (start + r) * inputs), inputs)
-        advance_block(team, base(program), operations, base(weights), memory, row_size, base(tokens), base(rows), count)
+        advance_block(base(program), operations, base(weights), memory, row_size, base(tokens), base(rows), count)
         for r in range(count):
             copy_lanes(at(y, (start + r) * outputs), at(memory, r * row_size + target), outputs)
         carry_back(base(program), operations, memory, row_size, count - 1)
-    leave(team)
 
 
 @compiled
-def generate(team, program, weights, arena, row_size, tokens, rows, xs, ids, lengths, source, target, ys, drawn,
+def generate(program, weights, arena, row_size, tokens, rows, xs, ids, lengths, source, target, ys, drawn,
              greedy, temperature, top_k, top_p, probabilities, seed, position, stop, order, mass):  # fmt: skip
     """Prime with xs or ids, then feed the output back.
 
@@ -166,7 +163,6 @@ def generate(team, program, weights, arena, row_size, tokens, rows, xs, ids, len
     outputs, operations = mass.size, program.size // p.COLUMNS
     x, y, memory, inputs = base(xs), base(ys), base(arena), xs.shape[2]
     n = drawn.shape[1] if source == p.NONE else ys.shape[1]
-    team = enter(team, batch * row_size)
     for t in range(steps + n - 1):
         count = 0
         for b in range(batch):
@@ -184,7 +180,7 @@ def generate(team, program, weights, arena, row_size, tokens, rows, xs, ids, len
                 copy_lanes(at(row, source), at(row, target), outputs)
         if count == 0 and t >= steps:
             break  # every row has drawn its stop
-        advance(team, base(program), operations, base(weights), memory, row_size, base(tokens), base(rows), count)
+        advance(base(program), operations, base(weights), memory, row_size, base(tokens), base(rows), count)
         k = t - (steps - 1)
         if k < 0:
             continue
@@ -205,4 +201,3 @@ def generate(team, program, weights, arena, row_size, tokens, rows, xs, ids, len
                 if token == stop[e]:
                     drawn[b, k:] = token
                     tokens[b] = -1
-    leave(team)

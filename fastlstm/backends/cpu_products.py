@@ -3,7 +3,7 @@
 The sums of a row are made in the same order either way, so a row's bits do not depend on its batch. (The columns after
 the last whole tile always go row by row, in the order of `simd.add_tile_4` and its like.)
 
-`team` shares the larger ones (`cpu_jobs.py`); 0 where the thread works alone, as it does with narrow weights.
+A team shares the larger ones (`cpu_jobs.py`), if the operation has one and the weights are not narrow.
 """
 
 from __future__ import annotations
@@ -58,23 +58,14 @@ def add_the_rest(y, width, x, depth, kernel):
         add_tile_1(at(y, column), x, depth, at(kernel, column * depth), depth)
 
 
-@inner
-def add_products(team, op, arena, row_size, rows, batch, y, width, x, depth, kernel):
-    """For each of `rows` (batch,): the arena's y (width,) += x (depth,) @ the packed kernel, stored as op says."""
-    if op[p.STORAGE] != FULL:
-        add_narrow_products(op, arena, row_size, rows, batch, y, width, x, depth, kernel)
-    elif team == 0 or not shared(team, PRODUCTS, arena, row_size, rows, batch, y, width, x, depth, kernel, depth):
-        add_full_products(arena, row_size, rows, batch, y, width, x, depth, kernel)
-
-
-@inner
+@scalar
 def add_full_products(arena, row_size, rows, batch, y, width, x, depth, kernel):
     """`add_products` by this thread, of a kernel that is not narrow."""
     if batch == 1:
         row = at(arena, rows[0] * row_size)
         add_product(at(row, y), width, at(row, x), depth, kernel)
         return
-    add_blocks(0, arena, row_size, rows, batch, y, width, x, depth, kernel, depth)
+    add_full_blocks(arena, row_size, rows, batch, y, width, x, depth, kernel, depth)
     if width % (8 * lanes_of(arena)):
         for r in range(batch):
             row = at(arena, rows[r] * row_size)
@@ -82,13 +73,22 @@ def add_full_products(arena, row_size, rows, batch, y, width, x, depth, kernel):
 
 
 @inner
-def add_blocks(team, arena, row_size, rows, batch, y, width, x, count, kernel, depth):
+def add_products(op, arena, row_size, rows, batch, y, width, x, depth, kernel):
+    """For each of `rows` (batch,): the arena's y (width,) += x (depth,) @ the packed kernel, stored as op says."""
+    if op[p.STORAGE] != FULL:
+        add_narrow_products(op, arena, row_size, rows, batch, y, width, x, depth, kernel)
+        return
+    if op[p.TEAM] > 0 and shared(op, PRODUCTS, arena, row_size, rows, batch, y, width, x, depth, kernel, depth):
+        return
+    add_full_products(arena, row_size, rows, batch, y, width, x, depth, kernel)
+
+
+@inner
+def add_full_blocks(arena, row_size, rows, batch, y, width, x, count, kernel, depth):
     """The columns in whole tiles, the first `count` rows of the kernel; a panel for six rows of the batch at once.
 
     So each weight that is loaded serves six rows, each element of x two vectors, and the panel stays in L1.
     """
-    if team != 0 and shared(team, BLOCKS, arena, row_size, rows, batch, y, width, x, count, kernel, depth):
-        return
     lanes = lanes_of(arena)
     for column in range(0, width // (8 * lanes) * (8 * lanes), 2 * lanes):
         panel, z, r = at(kernel, column * depth), y + column, 0
@@ -109,10 +109,23 @@ def add_blocks(team, arena, row_size, rows, batch, y, width, x, count, kernel, d
 
 
 @inner
-def add_later(team, arena, row_size, rows, y, width, x, count, kernel, depth):
-    """For the first of `rows`, what `add_blocks` left: rows of the kernel from `count` on, and the last columns."""
-    if team != 0 and shared(team, LATER, arena, row_size, rows, 1, y, width, x, count, kernel, depth):
+def add_blocks(op, arena, row_size, rows, batch, y, width, x, count, kernel, depth):
+    """For each of `rows`, of the columns in whole tiles: what the first `count` rows of the kernel add."""
+    if op[p.TEAM] > 0 and shared(op, BLOCKS, arena, row_size, rows, batch, y, width, x, count, kernel, depth):
         return
-    row = at(arena, rows[0] * row_size)
+    add_full_blocks(arena, row_size, rows, batch, y, width, x, count, kernel, depth)
+
+
+@inner
+def add_later(op, arena, row_size, rows, y, width, x, count, kernel, depth):
+    """For the first of `rows`, what `add_blocks` left: rows of the kernel from `count` on, and the last columns."""
+    if op[p.TEAM] > 0 and shared(op, LATER, arena, row_size, rows, 1, y, width, x, count, kernel, depth):
+        return
+    add_full_later(at(arena, rows[0] * row_size), y, width, x, count, kernel, depth)
+
+
+@scalar
+def add_full_later(row, y, width, x, count, kernel, depth):
+    """`add_later` by this thread."""
     add_whole_tiles(at(row, y), width, at(row, x + count), depth - count, kernel, depth, count)
     add_the_rest(at(row, y), width, at(row, x), depth, kernel)

@@ -10,9 +10,9 @@ import numpy as np
 
 from fastlstm.backends import cpu_jobs as j
 from fastlstm.backends.atomics import clock, load
-from fastlstm.backends.cpu_products import add_blocks, add_full_products, add_later
+from fastlstm.backends.cpu_products import add_full_blocks, add_full_later, add_full_products
 from fastlstm.backends.jit import compiled, inlined, inner, scalar
-from fastlstm.backends.meeting import await_job, gather, give, helper, helpers, report, settle
+from fastlstm.backends.meeting import await_job, enter, gather, give, helper, helpers, leave, report, settle
 from fastlstm.backends.memory import address, at, pointer
 from fastlstm.backends.simd import copy_lanes, lanes_of
 from fastlstm.backends.team import JOB, PART, SPAN
@@ -25,9 +25,9 @@ def _add(job, arena, y, width, x, kernel):
     if job[j.KIND] == j.PRODUCTS:
         add_full_products(arena, row_size, rows, batch, y, width, x, job[j.DEPTH], kernel)
     elif job[j.KIND] == j.BLOCKS:
-        add_blocks(0, arena, row_size, rows, batch, y, width, x, job[j.COUNT], kernel, job[j.DEPTH])
+        add_full_blocks(arena, row_size, rows, batch, y, width, x, job[j.COUNT], kernel, job[j.DEPTH])
     else:
-        add_later(0, arena, row_size, rows, y, width, x, job[j.COUNT], kernel, job[j.DEPTH])
+        add_full_later(at(arena, rows[0] * row_size), y, width, x, job[j.COUNT], kernel, job[j.DEPTH])
 
 
 @scalar
@@ -122,3 +122,12 @@ def work_32(team, block):
 @compiled
 def work_64(team, block):
     return _work(team, block, np.float64)
+
+
+@compiled
+def lead(team, leader, span):
+    """`enter`, or `leave` where leader is 0, for a call from Python -> whether it leads."""
+    if leader == 0:
+        leave(team)
+        return 0
+    return enter(team, leader, span)

@@ -16,7 +16,7 @@ def _signatures(real: Any) -> Iterator[tuple[str, Any, Any]]:
     """name, function, signature of what is compiled for each dtype."""
     ints, ids = types.Array(types.int64, 1, "C"), types.Array(types.int64, 2, "C")
     reals, sequences = types.Array(real, 1, "C"), types.Array(real, 3, "C")
-    buffers = (_INT, ints, reals, reals, _INT, ints, ints)  # team, program, weights, arena, row_size, tokens, rows
+    buffers = (ints, reals, reals, _INT, ints, ints)  # program, weights, arena, row_size, tokens, rows
     inputs = (sequences, ids, ints, _INT, _INT, sequences)  # xs, ids, lengths, source, target, ys
     vectors = types.Array(real, 2, "C")
     block = (vectors, ints, _INT, _INT, vectors)  # inputs of a single row, without lengths
@@ -34,6 +34,7 @@ ENTRIES = {
     for real in (types.float32, types.float64)
     for name, function, signature in _signatures(real)
 }
+ENTRIES["lead"] = (cpu_team.lead, types.int64(_INT, _INT, _INT))
 ENTRIES["read"] = (read_loop.read, types.int64(_INT, _INT, _INT))
 
 

@@ -8,25 +8,27 @@ from fastlstm.backends.jit import inner, scalar
 
 
 @inner
-def enter(team, span):
-    """Become the team's leader -> the team, or 0 where it has one already, or is 0.
+def enter(team, leader, span):
+    """Become the team's leader -> whether it had none.
 
-    span  the leader's to know: what it finds in SPAN
+    leader  the address of the arena, by which `cpu_jobs.shared` knows who asks
+    span    elements of that arena; the helpers' follow
     """
-    if team == 0 or exchange(team + t.OWNER, 1) != 0:
-        return 0
+    if exchange(team + t.OWNED, 1) != 0:
+        return False
     now = clock()
     if now - load(team + t.LAST) > t.LINGER * load(team + t.MICROSECOND):
         store(team + t.SINCE, now)
     store(team + t.SPAN, span)
-    return team
+    store(team + t.LEADER, leader)
+    return True
 
 
 @inner
 def leave(team):
-    if team != 0:
-        store(team + t.LAST, clock())
-        store(team + t.OWNER, 0)
+    store(team + t.LEADER, 0)
+    store(team + t.LAST, clock())
+    store(team + t.OWNED, 0)
 
 
 @scalar

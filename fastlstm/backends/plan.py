@@ -39,15 +39,16 @@ GATHER, ONE_HOT, LSTM_CELL, DENSE, GRU_CELL, MASK_VALUE, MASK_ID, AROUND, COPY =
 # 0 at a step that is masked). An LSTM's x ends where its H begins, so that one pass multiplies both.
 # STORAGE is how the matrices are stored, as in `narrow.py`: then an LSTM's KERNEL has the rows for x and RECURRENT
 # those for h, and ROUNDED is room for a vector's scale and levels.
+# TEAM is the address of what shares the products (`team.py`): of a call's own copy of the program.
 # NONE stands for "not there".
 (
     OP, SOURCE, TARGET, IN, OUT, HIDDEN, WIDTH,
     TABLE, KERNEL, RECURRENT, CANDIDATE, BIAS, PEEPHOLES, PROJECTION, NORM, TRANSFORM, TRANSFORM_BIAS,
     CELL_CLIP, PROJ_CLIP, VALUE,
     C, H, GATES, SCRATCH, MASK,
-    ACTIVATION, RECURRENT_ACTIVATION, OPTIONS, STORAGE, ROUNDED,
+    ACTIVATION, RECURRENT_ACTIVATION, OPTIONS, STORAGE, ROUNDED, TEAM,
     COLUMNS,
-) = range(31)  # fmt: skip
+) = range(32)  # fmt: skip
 NONE = -1
 
 _ALIGNMENT = 64  # bytes: a cache line, and the widest vector register

@@ -22,17 +22,20 @@ import sys
 import threading
 import time
 import weakref
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from fastlstm.backends.objects import Code, code
 
 # Places of the words, in bytes. A line is what two caches pass to and fro; nothing in it is of use to a third.
 _LINE = 128
-OWNER = 0
+OWNED = 0
 SIZE, MICROSECOND, WORK, YIELD, READ, WRITE, BYTE = range(_LINE, _LINE + 56, 8)  # written once
-SINCE, LAST, NOBODY, SPAN = range(2 * _LINE, 2 * _LINE + 32, 8)  # the leader's
+SINCE, LAST, NOBODY, LEADER, SPAN = range(2 * _LINE, 2 * _LINE + 40, 8)  # the leader's
 JOB = 3 * _LINE  # the leader's own job, as WORK wants it
 HELPERS = 4 * _LINE
 BLOCK = 5 * _LINE  # a helper's; the rest count from its block
@@ -96,7 +99,8 @@ class _Crew:
         self.pipes: list[tuple[int, int]] = []
         self.buried: list[Any] = []
         self.lock = threading.Lock()
-        self.set(OWNER, 0)
+        self.set(OWNED, 0)
+        self.set(LEADER, 0)
         for block in self.blocks:
             self.set(block + TICKET, 0, ABSENT)
             self.set(block + SLEEP, AWAKE)
@@ -155,19 +159,30 @@ class Team:
 
     def __init__(self, size: int, dtype: np.dtype) -> None:
         self.size = size
+        self._lead = code("lead")
         self._crew = _Crew(size - 1, code(f"work_{dtype.name}"))
         _crews.add(self._crew)
         weakref.finalize(self, self._crew.stop).atexit = False
 
     @property
     def address(self) -> int:
-        """For `enter`."""
+        """Where the words are."""
         crew = self._crew
         if not crew.threads:
             with crew.lock:
                 if not crew.threads:
                     crew.start()
         return crew.address
+
+    @contextmanager
+    def led_from(self, arena: NDArray[np.floating]) -> Iterator[None]:
+        """With the caller's thread as its leader, if it has none: see `meeting.enter`."""
+        leads = self._lead.call(self.address, arena.ctypes.data, arena.size)
+        try:
+            yield
+        finally:
+            if leads:
+                self._lead.call(self.address, 0, 0)
 
     def bury(self, *objects: Any) -> None:
         """Keep what a call has worked with until no helper can be reading it, late."""

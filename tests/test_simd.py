@@ -85,8 +85,9 @@ from tests import models, oracle
 rng = np.random.default_rng(5)
 worst, same = 0.0, True
 for inputs, units, outputs in [(1, 1, 1), (3, 7, 2), (5, 8, 5), (9, 17, 70), (16, 33, 16), (20, 64, 3)]:
-    described = models.rounded([models.lstm(rng, inputs, units, forget_bias=1.0), models.gru(rng, units, 9, reset_after=True),
-                 models.lstm(rng, 9, 12, projection=5, peepholes=True), models.dense(rng, 5, outputs, "tanh")], "float32")
+    first, second = models.lstm(rng, inputs, units, forget_bias=1.0), models.gru(rng, units, 9, reset_after=True)
+    third, head = models.lstm(rng, 9, 12, projection=5, peepholes=True), models.dense(rng, 5, outputs, "tanh")
+    described = models.rounded([first, second, third, head], "float32")
     model = fastlstm.Model(models.layers_of(described, "float32"), dtype="float32")
     xs = rng.normal(size=(7, 30, inputs)).astype(np.float32)
     ys, state = model.run(xs)

@@ -189,7 +189,3 @@ def _by_python(
         y, state = model.step(x, state)
         outputs.append(y)
     return np.stack(outputs, axis=1), state
-
-
-def _any_seed() -> int:
-    return int.from_bytes(os.urandom(8), "little")

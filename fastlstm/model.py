@@ -358,7 +358,7 @@ def _checked_dtype(dtype: DTypeLike | None, layers: tuple[Layer, ...]) -> np.dty
         for name, a in layer.arrays().items():
             if wanted.itemsize < a.itemsize and np.abs(a).max() > np.finfo(wanted).max:
                 raise WeightError(f"{layer.name}: {name} has elements too large for {wanted}; use dtype='float64'")
-    return wanted
+    return np.dtype(wanted.name)  # NumPy's own object: a pickled one, or one with metadata, is another
 
 
 def _checked_weights(weights: str | None, dtype: np.dtype, layers: tuple[Layer, ...]) -> str:

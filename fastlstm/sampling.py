@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 from dataclasses import dataclass
 from numbers import Integral
 
@@ -35,7 +36,8 @@ class Sampler:
             if isinstance(self.top_k, bool) or not isinstance(self.top_k, Integral) or self.top_k < 1:
                 raise ArgumentError(f"top_k is {self.top_k!r}; expected an integer of at least 1, or None for all ids")
             object.__setattr__(self, "top_k", int(self.top_k))
-        object.__setattr__(self, "temperature", temperature)  # NumPy's numbers would compile the loops anew
+        # A temperature that is not normal is 0 to code that flushes denormals. NumPy's numbers become Python's.
+        object.__setattr__(self, "temperature", temperature if temperature >= sys.float_info.min else 0.0)
         object.__setattr__(self, "top_p", None if self.top_p is None else top_p)
 
 

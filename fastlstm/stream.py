@@ -32,11 +32,10 @@ class Stream:
         size = model.vocabulary_size if model.takes_ids else model.input_size
         self._step = session.stepper(size, partial(_id if model.takes_ids else _vector, model), output)
         if type(self).step is Stream.step:
-            self.step = (
-                self._step
-            )  # without a Python function around it, which would cost what a small model's step does
+            # Without a Python function around it, which would cost what a small model's step does.
+            self.step = self._step
 
-    def step(self, x: ArrayLike | int) -> NDArray[np.floating]:
+    def step(self, x: ArrayLike | int, /) -> NDArray[np.floating]:
         """One time step.
 
         x   (D,)  the input; an id where the model begins with an embedding or one-hot
@@ -69,7 +68,7 @@ class Stream:
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Copied and pickled as model and state: the buffers' addresses mean nothing elsewhere."""
-        return _restored, (self._model, self.state)
+        return _restored, (type(self), self._model, self.state)
 
     def reset(self) -> None:
         """Set the state to zero."""
@@ -93,7 +92,7 @@ def _id(model: Model, x: ArrayLike | int) -> int:
     return int(ids[0])
 
 
-def _restored(model: Model, state: State) -> Stream:
-    stream = Stream(model)
+def _restored(kind: type[Stream], model: Model, state: State) -> Stream:
+    stream = kind(model)
     stream.state = state
     return stream

@@ -3,6 +3,8 @@
 Bad files are in tests/formats, tests/recognise and tests/loading.
 """
 
+import pickle
+
 import numpy as np
 import pytest
 
@@ -246,3 +248,11 @@ def test_state_files(tmp_path):
             State.load(path)
     with pytest.raises(fastlstm.WriteError):
         GOOD.save(tmp_path / "no" / "such" / "folder" / "state.npz")
+
+
+def test_a_dtype_from_elsewhere_is_numpys_own():
+    dtype = pickle.loads(pickle.dumps(np.dtype("float32")))
+    model = fastlstm.Model([fastlstm.LSTM(np.ones((1, 4)), np.ones((1, 4)))], dtype=dtype)
+    stream = model.stream()
+    assert np.array_equal(stream.step([0.5]), model.step([0.5])[0])
+    assert stream.process([[0.5], [0.25]]).dtype == np.float32

@@ -7,7 +7,7 @@ import pytest
 
 import fastlstm
 from fastlstm import ArgumentError, WeightError
-from fastlstm.layers import GATE_ORDERS, GRU_GATE_ORDERS, LAYER_TYPES, recurrent_layers
+from fastlstm.layers import GATE_ORDERS, GRU_GATE_ORDERS, LAYER_TYPES, Activation, recurrent_layers
 from fastlstm.layers.lstm import coupled_gates
 
 
@@ -251,3 +251,18 @@ def test_peepholes_of_different_sizes_are_named():
         fastlstm.LSTM(np.ones((2, 8)), np.ones((2, 8)), peepholes=[np.ones(2), np.ones(2), np.ones(3)])
     with pytest.raises(fastlstm.WeightError, match="0 peepholes"):
         fastlstm.LSTM(np.ones((2, 8)), np.ones((2, 8)), peepholes=1.0)
+
+
+@pytest.mark.parametrize("name", [a.label for a in Activation if "SOFTMAX" not in a.name])
+def test_activations_of_what_is_not_a_usual_number(name):
+    """NaN, infinities and the very large and small: as NumPy has them; a NaN stays one."""
+    numbers = [np.nan, np.inf, -np.inf, 1e30, -1e30, 3e38, -3e38, -90, -700, 1e-30, -1e-30, 0, 50, -50]
+    x = np.array(numbers, np.float32)[:, None]
+    nothing = np.zeros((1, 4), np.float32)
+    answers = []
+    for device in ("cpu", "numpy"):
+        dense = fastlstm.Dense(np.ones((1, 1), np.float32), activation=name)
+        model = fastlstm.Model([dense, fastlstm.LSTM(nothing, nothing, residual=True)], device=device)
+        with np.errstate(all="ignore"):
+            answers.append(model.step(x)[0])
+    np.testing.assert_allclose(*answers, rtol=2e-5, atol=2e-5)

@@ -1,9 +1,11 @@
 """Compiled code on disk: kept whole or not at all, found again, and done without where nothing can be written."""
 
+import ctypes
 import os
 import re
 import subprocess
 import sys
+import threading
 import warnings
 from pathlib import Path
 
@@ -157,3 +159,40 @@ def test_warmup_fails_where_nothing_can_be_written(monkeypatch, tmp_path, capsys
     assert error.startswith("fastlstm: error: warmup: compiled code cannot be written (")
     assert "Not a directory" in error
     assert "set NUMBA_CACHE_DIR" in error
+
+
+def test_two_threads_that_ask_at_once_get_functions_that_stay(monkeypatch):
+    """The object that a built-in function points at is made once, or the one that loses would be freed under it."""
+    code = objects.Code("step_float64", (objects.code("step_float64"), storage.read("step_float64"))[1])
+    together, engine = threading.Barrier(4), code._engine
+
+    class Slow:
+        def get_function_address(self, symbol):
+            together.wait()
+            return engine.get_function_address(symbol)
+
+    code._engine = Slow()
+    made = []
+    threads = [threading.Thread(target=lambda: made.append(code._function("step_float64_id", 8, None))) for _ in "abcd"]
+    kept = []
+    monkeypatch.setattr(objects, "_new_function", lambda address, own, module: kept.append(address))
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert kept == [ctypes.addressof(code._methods["step_float64_id"])] * 4
+
+
+def test_code_that_needs_what_is_not_there_is_compiled_anew(compilations, monkeypatch):
+    read = storage.read
+    monkeypatch.setattr(
+        storage, "read", lambda name: b"no_such_symbol " + content if (content := read(name)) is not None else None
+    )
+    assert np.isfinite(model().stream().step(0.5)).all()
+    assert sorted(set(compilations)) == ["run_block_float64", "step_float64"]
+
+
+def test_warmup_where_compiling_is_forbidden(monkeypatch, capsys):
+    monkeypatch.setenv("NUMBA_DISABLE_JIT", "1")
+    assert main(["warmup"]) == 1
+    assert "NUMBA_DISABLE_JIT" in capsys.readouterr().err

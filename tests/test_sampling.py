@@ -152,3 +152,8 @@ def test_a_stop_id_ends_its_row_alone(device):
         assert (stopped[b, end:] == free[b, end]).all()
         _, alone = model.run(np.concatenate([primes[b], free[b, :end]]))
         np.testing.assert_allclose(state[0].c[b], alone[0].c[0], rtol=0, atol=1e-13)
+
+
+def test_a_temperature_too_small_for_arithmetic_takes_the_most_probable():
+    assert fastlstm.Sampler(1e-310).temperature == 0
+    assert fastlstm.Sampler(1e-300).temperature == 1e-300

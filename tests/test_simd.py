@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from fastlstm.backends.packing import pack, padded, side_by_side
+from fastlstm.backends.plan import aligned
 
 REPOSITORY = Path(__file__).parents[1]
 
@@ -110,3 +111,17 @@ def test_other_vector_widths(width, environment, tmp_path):
     assert found == width
     assert worst <= 2e-6
     assert same, "a step, a sequence and a batch have the same bits"
+
+
+@pytest.mark.skipif(not Path("/proc/self/smaps").exists(), reason="the system does not tell how memory is mapped")
+def test_large_buffers_are_a_process_own():
+    """A forked child has a copy: with a shared mapping both would write to the same state."""
+    memory = aligned(1 << 20, np.dtype(np.float32))
+    memory[:] = 1
+    address = memory.ctypes.data
+    for line in Path("/proc/self/smaps").read_text().splitlines():
+        span, _, rest = line.partition(" ")
+        if "-" in span and int(span.split("-")[0], 16) <= address < int(span.split("-")[1], 16):
+            assert rest.startswith("rw-p")
+            return
+    raise AssertionError("the buffer is mapped nowhere")

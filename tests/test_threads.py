@@ -199,3 +199,22 @@ def test_a_process_ends_with_helpers_at_work():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False)
     assert (done.returncode, done.stdout, done.stderr) == (0, "done\n", "")
+
+
+def test_a_call_that_is_interrupted_leaves_the_team_free():
+    """It is left by the arena that leads, whether or not anybody got to know that it does; by no other one."""
+    team = t.Team(2, np.dtype(np.float32))
+    one, other = np.zeros(64, np.float32), np.zeros(64, np.float32)
+    with pytest.raises(KeyboardInterrupt), team.led_from(one):
+        assert team._crew.get(t.LEADER) == one.ctypes.data
+        with team.led_from(other):
+            pass
+        assert team._crew.get(t.OWNED) == 1, "the inner call did not lead"
+        raise KeyboardInterrupt
+    assert (team._crew.get(t.OWNED), team._crew.get(t.LEADER)) == (0, 0)
+
+
+def test_a_stream_that_is_collected_while_the_team_is_locked():
+    team = t.Team(2, np.dtype(np.float32))
+    with team._crew.lock:
+        team.bury(np.zeros(4))

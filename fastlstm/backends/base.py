@@ -1,6 +1,6 @@
 """What a backend offers to `Model` and `Stream`. Arguments come checked: right shapes, the model's dtype, C order.
 
-State is a list of (c, h) pairs, one a LSTM layer: c (B, H), h (B, P).
+State is a list of (c, h) pairs, one a recurrent layer: c (B, H), empty of a GRU, h (B, P).
 """
 
 from __future__ import annotations

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
@@ -12,11 +11,10 @@ from numpy.typing import NDArray
 
 from fastlstm.backends.base import Arrays, Drawing, Pair
 from fastlstm.backends.narrow import FULL
-from fastlstm.backends.objects import Code, Setting, code
+from fastlstm.backends.objects import Code, Setting, check_compiling, code
 from fastlstm.backends.plan import NONE, TEAM, Plan, lower
 from fastlstm.backends.processor import lanes
 from fastlstm.backends.team import Team, team_of
-from fastlstm.errors import DeviceError
 from fastlstm.layers import Layer
 
 _NO_IDS = np.zeros((1, 1), np.int64)
@@ -128,8 +126,7 @@ class CpuBackend:
     """See `base.Backend`."""
 
     def __init__(self, layers: Sequence[Layer], dtype: np.dtype, storage: int = FULL, threads: int = 1) -> None:
-        if os.environ.get("NUMBA_DISABLE_JIT", "0") not in ("", "0"):
-            raise DeviceError("device 'cpu' is compiled, and NUMBA_DISABLE_JIT forbids that; pass device='numpy'")
+        check_compiling()
         self.plan = lower(layers, dtype, lanes(dtype), storage)
         self.team = team_of(threads, dtype) if threads > 1 else None
         self._idle: list[_Stepper] = []  # no call is using them; a list's pop and append are one step to other threads

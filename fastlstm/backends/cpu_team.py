@@ -15,7 +15,7 @@ from fastlstm.backends.jit import compiled, inlined, inner, scalar
 from fastlstm.backends.meeting import await_job, enter, gather, give, helper, helpers, leave, report, settle
 from fastlstm.backends.memory import address, at, pointer
 from fastlstm.backends.simd import copy_lanes, lanes_of
-from fastlstm.backends.team import JOB, PART, SPAN
+from fastlstm.backends.team import JOB, LEADER, PART, SPAN
 
 
 @inner
@@ -126,8 +126,9 @@ def work_64(team, block):
 
 @compiled
 def lead(team, leader, span):
-    """`enter`, or `leave` where leader is 0, for a call from Python -> whether it leads."""
-    if leader == 0:
-        leave(team)
+    """`enter` for a call from Python -> whether it leads; or `leave`, with minus the leader, if that leads."""
+    if leader < 0:
+        if load(team + LEADER) == -leader:
+            leave(team)
         return 0
     return enter(team, leader, span)

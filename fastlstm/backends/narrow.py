@@ -36,7 +36,7 @@ LEVELS = 64  # of an activation, on either side of zero
 DEEPEST = 131072  # rows of a matrix of int8: 2 * 64 * 127 times this is below 2^31
 _LARGEST = 127  # of a weight
 _SMALL_ROW = 3  # powers of two below the largest row before a row gets a factor of its own
-_NOTHING = np.float32(1e-30)  # a vector with no element above this is zero
+NOTHING = np.float32(1e-30)  # a vector with no element above this is zero
 
 Array = NDArray[np.float32]
 
@@ -81,6 +81,7 @@ class Int8:
 
 def rounded_int8(matrix: NDArray[np.floating]) -> Int8:
     """(K, N), finite. A column of zeros, or below 1e-36, has the scale 1."""
+    matrix = np.asarray(matrix, np.float32)
     sizes = np.abs(matrix).max(axis=1).astype(np.float64)
     with np.errstate(divide="ignore", invalid="ignore"):
         below = np.floor(np.log2(sizes.max() / sizes))
@@ -102,9 +103,9 @@ def rounded_activations(x: Array, rows: Array) -> tuple[NDArray[np.int32], Array
     """
     scaled = x * rows
     top = np.abs(scaled).max(axis=1, keepdims=True)
-    usable = np.isfinite(top) & (top >= _NOTHING)
+    usable = np.isfinite(top) & (top >= NOTHING)
     twice = (np.where(usable, scaled, 0) * (np.float32(2 * LEVELS) / np.where(usable, top, 1))).astype(np.int32)
-    scale = np.where(usable, top / np.float32(LEVELS), np.where(top < _NOTHING, 0, np.nan))
+    scale = np.where(usable, top / np.float32(LEVELS), np.where(top < NOTHING, 0, np.nan))
     return (twice + (twice >= 0)) >> 1, scale.astype(np.float32)
 
 

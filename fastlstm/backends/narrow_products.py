@@ -10,7 +10,7 @@ import numpy as np
 from fastlstm.backends import plan as p
 from fastlstm.backends.jit import inner, scalar
 from fastlstm.backends.memory import at
-from fastlstm.backends.narrow import BFLOAT16, LEVELS
+from fastlstm.backends.narrow import BFLOAT16, LEVELS, NOTHING
 from fastlstm.backends.narrow_simd import (
     apart,
     as_bytes,
@@ -22,7 +22,6 @@ from fastlstm.backends.narrow_simd import (
 from fastlstm.backends.simd import lanes_of
 
 _INFINITE = np.int32(0x7F800000)
-_NOTHING = np.float32(1e-30)
 
 
 @inner
@@ -100,7 +99,7 @@ def quantise(out, x, depth, rows):
         bits = np.float32(x[k] * rows[k]).view(np.int32) & np.int32(0x7FFFFFFF)
         top = bits if bits > top else top
     largest, levels = np.int32(top).view(np.float32), as_bytes(at(out, 16))
-    if top >= _INFINITE or largest < _NOTHING:
+    if top >= _INFINITE or largest < NOTHING:
         out[0] = np.float32(np.nan) if top >= _INFINITE else np.float32(0)
         for k in range(depth):
             levels[k] = np.uint8(LEVELS)

@@ -10,7 +10,7 @@ from numba import types
 from numba.extending import intrinsic
 
 from fastlstm.backends.processor import VECTOR_BYTES, features
-from fastlstm.backends.simd import _Emitter
+from fastlstm.backends.simd import Emitter
 
 _INT8, _INT16, _INT32 = (ir.IntType(bits) for bits in (8, 16, 32))
 _LANES = VECTOR_BYTES // 4
@@ -19,7 +19,7 @@ _HALVES = ir.VectorType(_INT16, 2 * _LANES)
 _BYTES = ir.VectorType(_INT8, 4 * _LANES)
 
 
-class _Words(_Emitter):
+class _Words(Emitter):
     """What both kinds have in common."""
 
     def __init__(self, context, builder):

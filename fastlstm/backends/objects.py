@@ -6,7 +6,9 @@ and kept by `storage.py`. Where it cannot be kept each process compiles for itse
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
+import os
 import threading
 import warnings
 from collections.abc import Callable
@@ -73,8 +75,10 @@ class Code:
         empty = binding.parse_assembly(f'target triple = "{triple}"')
         self._engine = binding.create_mcjit_compiler(empty, target)
         self._engine.add_object_file(binding.ObjectFileRef.from_data(machine_code))
-        if any(binding.address_of_symbol(symbol) is None for symbol in symbols.decode().split()):
+        if _missing(symbols):
             _import_numba()  # which loads Intel's vector mathematics, where that is installed
+        if missing := _missing(symbols):
+            raise _Unfit(f"the compiled {name} needs {', '.join(missing)}, which this process has not")
         self._engine.finalize_object()
         self._methods: dict[str, _Method] = {}
         #: Takes the compiled function's arguments, in their own types: it converts nothing.
@@ -98,10 +102,19 @@ class Code:
 
     def _function(self, symbol: str, flags: int, own: Any) -> Any:
         """A built-in function whose `self` is `own`."""
-        if symbol not in self._methods:
+        method = self._methods.get(symbol)
+        if method is None:  # two threads may both come here: one of theirs is kept, and it is that which both use
             address = self._engine.get_function_address(symbol)
-            self._methods[symbol] = _Method(symbol.encode(), address, flags, None)
-        return _new_function(ctypes.addressof(self._methods[symbol]), own, None)
+            method = self._methods.setdefault(symbol, _Method(symbol.encode(), address, flags, None))
+        return _new_function(ctypes.addressof(method), own, None)
+
+
+class _Unfit(DeviceError):
+    """Code that calls what is not there: it was compiled where something else was installed."""
+
+
+def _missing(symbols: bytes) -> list[str]:
+    return [symbol for symbol in symbols.decode().split() if binding.address_of_symbol(symbol) is None]
 
 
 def _numbers(values: Any) -> bytes:
@@ -120,8 +133,16 @@ def code(name: str) -> Code:
     found = _loaded.get(name)
     if found is None:
         with _lock:
-            found = _loaded.get(name) or _loaded.setdefault(name, Code(name, storage.read(name) or _make(name)))
+            found = _loaded.get(name) or _loaded.setdefault(name, _load(name))
     return found
+
+
+def _load(name: str) -> Code:
+    kept = storage.read(name)
+    if kept is not None:
+        with contextlib.suppress(_Unfit):
+            return Code(name, kept)
+    return Code(name, _make(name))
 
 
 def _make(name: str) -> bytes:
@@ -134,10 +155,17 @@ def _make(name: str) -> bytes:
 
 def compiled(name: str) -> bytes:
     """Compile an entry, which takes some seconds.  Raises DeviceError where there is no Numba."""
+    check_compiling()
     _import_numba()
     from fastlstm.backends import entries
 
     return entries.compiled(name)
+
+
+def check_compiling() -> None:
+    """Raise DeviceError where the environment forbids it."""
+    if os.environ.get("NUMBA_DISABLE_JIT", "0") not in ("", "0"):
+        raise DeviceError("device 'cpu' is compiled, and NUMBA_DISABLE_JIT forbids that; pass device='numpy'")
 
 
 def _import_numba() -> None:

@@ -30,13 +30,13 @@ Array = NDArray[np.floating]
 GATHER, ONE_HOT, LSTM_CELL, DENSE, GRU_CELL, MASK_VALUE, MASK_ID, AROUND, COPY = range(9)
 
 # Columns. A size with an apostrophe is padded to whole vector registers; WIDTH is H' of a GRU, 4H' of an LSTM, and OUT'
-# of a dense layer.
+# of a dense layer and of a highway, whose KERNEL, BIAS, GATES and SCRATCH are its carry gate's and of that width.
 # In `weights`: TABLE (V, OUT), or (V, WIDTH) and (V, 4H'); KERNEL (IN, WIDTH) of a dense layer, (IN + OUT, WIDTH) of an
 # LSTM, first the rows for x and then those for h, and (IN, 3H') of a GRU; RECURRENT (H, 3H') or (H, 2H'),
 # CANDIDATE (H, H'), BIAS (WIDTH) or (4H'), PEEPHOLES (3, H'), PROJECTION (H, OUT'), NORM (10, H') and one number,
 # TRANSFORM (OUT, OUT') and TRANSFORM_BIAS (OUT'), CELL_CLIP, PROJ_CLIP and VALUE (one number).
-# In the arena: SOURCE (IN), TARGET and H (OUT'), C and SCRATCH (H'), GATES (WIDTH) or (4H'), MASK (one number, not
-# 0 at a step that is masked). An LSTM's x ends where its H begins, so that one pass multiplies both.
+# In the arena: SOURCE (IN), TARGET and H (OUT'), C and SCRATCH (H'), GATES (4H', or more for a projection), MASK (one
+# number, not 0 at a step that is masked). An LSTM's x ends where its H begins, so that one pass multiplies both.
 # STORAGE is how the matrices are stored, as in `narrow.py`: then an LSTM's KERNEL has the rows for x and RECURRENT
 # those for h, and ROUNDED is room for a vector's scale and levels.
 # TEAM is the address of what shares the products (`team.py`): of a call's own copy of the program.
@@ -97,7 +97,8 @@ def aligned(size: int, dtype: np.dtype) -> NDArray[np.floating]:
     huge = count >= _HUGE_PAGE and hasattr(mmap, "MADV_HUGEPAGE")
     alignment = _HUGE_PAGE if huge else _ALIGNMENT
     if huge:
-        memory = mmap.mmap(-1, count + alignment)
+        # Private: a shared one would stay the parent's after a fork, and gets no huge pages.
+        memory = mmap.mmap(-1, count + alignment, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
         with contextlib.suppress(OSError):  # a kernel without them
             memory.madvise(mmap.MADV_HUGEPAGE)
         raw = np.frombuffer(memory, np.uint8)

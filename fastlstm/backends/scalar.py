@@ -32,13 +32,13 @@ def relu6(x):
 @scalar
 def elu(x):
     e = type(x)(math.expm1(x if x < type(x)(0) else type(x)(0)))
-    return x if x > type(x)(0) else e
+    return e if x < type(x)(0) else x
 
 
 @scalar
 def selu(x):
     e = type(x)(1.6732632423543772) * elu(x if x < type(x)(0) else type(x)(0))
-    return type(x)(1.0507009873554805) * (x if x > type(x)(0) else e)
+    return type(x)(1.0507009873554805) * (e if x < type(x)(0) else x)
 
 
 @scalar

@@ -30,7 +30,7 @@ def lanes_of(typing_context, place):
     return types.intp(place), generate_code
 
 
-class _Emitter:
+class Emitter:
     """What the intrinsics below have in common: vectors of an element type, and a loop that carries some along."""
 
     def __init__(self, context, builder, dtype):
@@ -108,7 +108,7 @@ def _vector_tile(vectors: int):
         """y (vectors * lanes,) += x (count,) @ the first `count` rows of panels that have `depth` rows each."""
 
         def generate_code(context, builder, signature, arguments):
-            emit = _Emitter(context, builder, y.dtype)
+            emit = Emitter(context, builder, y.dtype)
             target, vector, count_, start, depth_ = arguments
             width = panel * emit.lanes
             size = builder.mul(depth_, emit.constant(width))
@@ -156,7 +156,7 @@ def _row_block(rows: int):
         """For each of `starts`: arena[start + y :][: 2 lanes] += arena[start + x :][:count] @ panel[:count]."""
 
         def generate_code(context, builder, signature, arguments):
-            emit = _Emitter(context, builder, arena.dtype)
+            emit = Emitter(context, builder, arena.dtype)
             start, packed, y_at, x_at, count_, kernel = arguments
             places = [emit.at(start, builder.extract_value(packed, r)) for r in range(rows)]
             targets = [emit.at(place, y_at) for place in places]
@@ -192,7 +192,7 @@ def copy_lanes(typing_context, y, x, count):
     """y[:count] = x[:count], in whole vectors as far as they go; neither needs to be aligned."""
 
     def generate_code(context, builder, signature, arguments):
-        emit = _Emitter(context, builder, y.dtype)
+        emit = Emitter(context, builder, y.dtype)
         target, source, count_ = arguments
 
         def vector(k, _):

@@ -63,7 +63,8 @@ def _key() -> str:
     settings = [os.environ.get(f"NUMBA_{name}") for name in _COMPILER_SETTINGS]
     layout = (sys.implementation.cache_tag, object.__basicsize__, np.__version__.partition(".")[0])
     machine = (binding.get_process_triple(), processor.name(), sorted(processor.features()))
-    digest.update(repr((llvmlite_version, settings, layout, machine)).encode())
+    version = sys.modules["fastlstm"].__version__  # where the sources are in an archive, or are not there
+    digest.update(repr((version, llvmlite_version, settings, layout, machine)).encode())
     return digest.hexdigest()[:20]
 
 

@@ -16,6 +16,7 @@ A team is words in memory, found by its address. It has one leader at a time; wh
 from __future__ import annotations
 
 import atexit
+import contextlib
 import ctypes
 import os
 import sys
@@ -23,7 +24,6 @@ import threading
 import time
 import weakref
 from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -98,7 +98,7 @@ class _Crew:
         self.threads: list[threading.Thread] = []
         self.pipes: list[tuple[int, int]] = []
         self.buried: list[Any] = []
-        self.lock = threading.Lock()
+        self.lock = threading.RLock()  # a garbage collection inside may end what `bury`s
         self.set(OWNED, 0)
         self.set(LEADER, 0)
         for block in self.blocks:
@@ -110,15 +110,18 @@ class _Crew:
             pipe = os.pipe()
             self.set(block + READ_FROM, *pipe)
             thread = threading.Thread(target=self._serve, args=(block, pipe[0]), name="fastlstm helper", daemon=True)
-            thread.start()
+            try:
+                thread.start()
+            except RuntimeError:  # no more threads: the team is as large as it is
+                _close(pipe)
+                break
             self.threads.append(thread)
             self.pipes.append(pipe)
 
     def _serve(self, block: int, pipe: int) -> None:
-        if (
-            sys.platform == "linux"
-        ):  # where a thread's is its own: a helper takes no time from its leader, or from others
-            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), 19)
+        if sys.platform == "linux":  # where a thread's is its own: a helper takes no time from its leader, or others
+            with contextlib.suppress(OSError):
+                os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), 19)
         self.work.call(self.address, self.address + block)
         os.close(pipe)
 
@@ -127,6 +130,7 @@ class _Crew:
         threads, self.threads = self.threads, []
         for block, (_, end) in zip(self.blocks, self.pipes, strict=False):
             self.set(block + TICKET, STOP)
+            self.set(block + WRITE_TO, -1)  # a leader that is still there wakes nobody by another file's number
             os.close(end)  # which ends a helper's sleep
         self.pipes = []
         return threads
@@ -174,15 +178,15 @@ class Team:
                     crew.start()
         return crew.address
 
-    @contextmanager
+    @contextlib.contextmanager
     def led_from(self, arena: NDArray[np.floating]) -> Iterator[None]:
         """With the caller's thread as its leader, if it has none: see `meeting.enter`."""
-        leads = self._lead.call(self.address, arena.ctypes.data, arena.size)
+        address, leader = self.address, arena.ctypes.data
         try:
+            self._lead.call(address, leader, arena.size)
             yield
-        finally:
-            if leads:
-                self._lead.call(self.address, 0, 0)
+        finally:  # by the arena: an interrupt may come before anybody knows whether it leads
+            self._lead.call(address, -leader, 0)
 
     def bury(self, *objects: Any) -> None:
         """Keep what a call has worked with until no helper can be reading it, late."""

@@ -24,10 +24,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     begin = time.perf_counter()
     try:
-        from fastlstm.backends import entries, storage
+        from fastlstm.backends import entries, objects, storage
     except ImportError as error:
         raise DeviceError(f"warmup: Numba, which compiles, cannot be imported ({error}); install numba") from error
-    _kept("probe", b"").unlink()  # before it takes a minute
+    objects.check_compiling()
+    _kept("probe", b"").unlink(missing_ok=True)  # before it takes a minute
     made, paths = 0, []
     for name in entries.names(args.dtype):
         path = storage.path_of(name)

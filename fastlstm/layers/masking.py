@@ -20,7 +20,8 @@ class Masking(Unweighted):
     A masked step leaves the state of the LSTM and GRU layers as it is; they put out their h once more, or zeros with
     zero_output_for_mask; what stands around them (residual, highway) goes on with that. Other layers run as always. The
     mask ends at the next Masking, which looks at its own input alone. One difference from Keras: where a sequence goes
-    on from a state and its first steps are masked, h is the state's; Keras gives zeros, whatever came before.
+    on from a state and its first steps are masked, h is the state's; Keras gives zeros, whatever came before. On device
+    "cpu" a denormal element is a zero.
     Raises ArgumentError.  Source: keras.layers.Masking.
     """
 

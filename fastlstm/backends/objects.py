@@ -154,7 +154,7 @@ def _make(name: str) -> bytes:
 
 
 def compiled(name: str) -> bytes:
-    """Compile an entry, which takes some seconds.  Raises DeviceError where there is no Numba."""
+    """Compile an entry, which takes 10 to 40 seconds.  Raises DeviceError where there is no Numba."""
     check_compiling()
     _import_numba()
     from fastlstm.backends import entries
@@ -184,8 +184,8 @@ def _warn_once(problem: str) -> None:
     if not _warned.is_set():
         _warned.set()
         warnings.warn(
-            f"fastlstm: compiled code cannot be kept on disk ({problem}), so each process compiles for "
-            "some seconds; set NUMBA_CACHE_DIR to a folder that can be written, or run `fastlstm warmup` where one can",
+            f"fastlstm: compiled code cannot be kept on disk ({problem}), so each process compiles for half a "
+            "minute; set NUMBA_CACHE_DIR to a folder that can be written, or run `fastlstm warmup` where one can",
             RuntimeWarning,
             stacklevel=5,
         )

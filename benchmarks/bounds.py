@@ -10,10 +10,11 @@ from typing import Any
 
 import numpy as np
 
+from fastlstm.backends.processor import READ_BLOCK
+from fastlstm.bench.bandwidth import reader, room
 from fastlstm.bench.interleave import Timing, interleave
 
 _SMALLEST = 2**14  # bytes; what is smaller lies in the same cache, and would measure the loop's beginning and end
-_HUGE_PAGE = 2**21
 _BYTES, _TIMES = 2**21, 20_000  # in a call of reading, of multiplying
 
 
@@ -34,18 +35,15 @@ class Bound:
 
 def streaming(size: int, name: str = "reading") -> Bound:
     """Reading `size` bytes once, on one thread, from where so many lie when they are read again and again."""
-    from fastlstm.backends.read_loop import BLOCK, read
-
-    blocks = -(-max(size, _SMALLEST) // BLOCK)
-    room = np.ones((blocks * BLOCK + _HUGE_PAGE) // 8, np.int64)  # written to: untouched pages are all the same one
-    address = -(-room.ctypes.data // _HUGE_PAGE) * _HUGE_PAGE
-    times = -(-_BYTES // (blocks * BLOCK))
+    read, blocks = reader(), -(-max(size, _SMALLEST) // READ_BLOCK)
+    memory, address = room(blocks * READ_BLOCK)
+    times = -(-_BYTES // (blocks * READ_BLOCK))
 
     def call(_):
         return read(address, blocks, times)
 
-    call.keep = room
-    return Bound({name: (call, None)}, {name: size / (blocks * BLOCK * times)})
+    call.keep = memory
+    return Bound({name: (call, None)}, {name: size / (blocks * READ_BLOCK * times)})
 
 
 def arithmetic(operations: int) -> Bound:

@@ -30,7 +30,7 @@ OUTSIDE = {
     "sampling": set(),
     "formats": {"numpy", "google", "google_crc32c", "h5py", "safetensors"},
     "backends": {"numpy", "numba", "llvmlite"},
-    "bench": {"numpy", "numba", "matplotlib", "tensorflow", "ai_edge_litert", "onnxruntime", "torch"},
+    "bench": {"numpy", "matplotlib", "tensorflow", "ai_edge_litert", "onnxruntime", "torch"},
     "recognise": {"numpy"},
     "verification": {"numpy", "tensorflow", "verify_common", "verify_graph", "verify_keras", "verify_signature"},
 }

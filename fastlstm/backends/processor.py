@@ -37,6 +37,9 @@ def _vector_bytes(names: set[str]) -> int:
 
 VECTOR_BYTES = _vector_bytes(features())
 
+#: Bytes that `read_loop.read` takes at a time.
+READ_BLOCK = 256
+
 
 def lanes(dtype: np.dtype) -> int:
     """Elements of a vector register."""

@@ -13,10 +13,10 @@ from numba import types
 from numba.extending import intrinsic
 
 from fastlstm.backends import jit
+from fastlstm.backends.processor import READ_BLOCK as BLOCK
 
-_CHAINS = 4
 _VECTOR = ir.VectorType(ir.IntType(64), 8)  # 64 bytes; where vectors are shorter, LLVM takes several
-BLOCK = _CHAINS * 64  # bytes
+_CHAINS = BLOCK // 64
 
 
 @intrinsic

@@ -7,7 +7,9 @@ from concurrent.futures import ThreadPoolExecutor
 from time import perf_counter
 
 import numpy as np
+from numpy.typing import NDArray
 
+from fastlstm.backends.processor import READ_BLOCK
 from fastlstm.errors import DeviceError
 
 #: Working sets in bytes: small ones lie in L1, the largest in main memory on most machines.
@@ -28,10 +30,9 @@ def levels(
     The best, and not the median: whatever else the machine does only takes away from it. The working sets take turns,
     so that what slows the machine down for a while does not slow down all the rounds of one of them.
     """
-    block, read = _loop()
+    read = reader()
     sizes = WORKING_SETS if sizes is None else sizes
-    room = np.ones((max(sizes) + _HUGE_PAGE) // 8, np.int64)  # written to: untouched pages are all the same one
-    address = -(-room.ctypes.data // _HUGE_PAGE) * _HUGE_PAGE
+    _memory, address = room(max(sizes))
     if threads > 1:
         slice_bytes *= 8 * threads  # to start a team takes 50 us
     times = {size: max(1, slice_bytes // size) for size in sizes}
@@ -39,8 +40,8 @@ def levels(
     with ThreadPoolExecutor(threads) as team:
 
         def seconds(size: int, times: int) -> float:
-            blocks = size // block // threads
-            parts = [(address + k * blocks * block, blocks, times) for k in range(threads)]
+            blocks = size // READ_BLOCK // threads
+            parts = [(address + k * blocks * READ_BLOCK, blocks, times) for k in range(threads)]
             start = perf_counter()
             if threads == 1:
                 read(*parts[0])
@@ -50,26 +51,28 @@ def levels(
 
         for _ in range(rounds):
             for size in sizes:
-                seconds(size, 1)  # into the caches; also compiles
+                seconds(size, 1)  # into the caches
                 best[size] = min(best[size], seconds(size, times[size]))
     return {size: size * times[size] / best[size] for size in sizes}
 
 
-def _loop() -> tuple[int, Callable[[int, int, int], int]]:
-    """BLOCK and `read` of `backends.read_loop`."""
-    try:
-        from numba import config
+def room(size: int) -> tuple[NDArray[np.int64], int]:
+    """Memory to read `size` bytes of, and the address of a 2 MiB page's beginning in it.
 
-        from fastlstm.backends import read_loop
-    except ImportError as error:
-        raise DeviceError(
-            f"the read bandwidth is measured by compiled code, and Numba is not there ({error})"
-        ) from error
-    if config.DISABLE_JIT:
-        raise DeviceError(
-            "the read bandwidth is measured by compiled code, and NUMBA_DISABLE_JIT forbids that; unset it"
-        )
-    return read_loop.BLOCK, read_loop.read
+    It is written to: pages that nobody has touched are all the same one.
+    """
+    memory = np.ones((size + _HUGE_PAGE) // 8, np.int64)
+    return memory, -(-memory.ctypes.data // _HUGE_PAGE) * _HUGE_PAGE
+
+
+def reader() -> Callable[[int, int, int], int]:
+    """`read` of `backends.read_loop`, compiled.  Raises DeviceError where it cannot be."""
+    from fastlstm.backends.objects import code
+
+    try:
+        return code("read").call
+    except DeviceError as error:
+        raise DeviceError(f"the read bandwidth is measured by compiled code: {error}") from error
 
 
 def working_sets(size: int) -> list[int]:

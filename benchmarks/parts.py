@@ -45,25 +45,21 @@ class Options:
 def steps(options: Options) -> Iterator[Column]:
     """One step driven from Python."""
     for size in options.sizes:
-        yield _steps(size, options.choose(peers.STEPS, size), options)
-
-
-def _steps(size: Size, some: dict[str, Peer], options: Options, label: str = "") -> Column:
-    problem = Problem(*size)
-    bound = streaming(problem.weight_bytes(head=False))
-    return column(label or _label(size), stepped(problem, some), bound, options.rounds, size=list(size))
+        yield _sized(size, options.choose(peers.STEPS, size), options, head=False)
 
 
 def loops(options: Options) -> Iterator[Column]:
     """A step of the autoregressive loop, with the head."""
     for size in options.sizes:
-        yield _loops(size, options.choose(peers.LOOPS, size), options)
+        yield _sized(size, options.choose(peers.LOOPS, size), options, head=True)
 
 
-def _loops(size: Size, some: dict[str, Peer], options: Options, label: str = "") -> Column:
+def _sized(size: Size, some: dict[str, Peer], options: Options, *, head: bool, label: str = "") -> Column:
+    """Steps of one size; with the head those of the loop."""
     problem = Problem(*size)
-    bound = streaming(problem.weight_bytes(head=True))
-    return column(label or _label(size), looped(problem, some), bound, options.rounds, size=list(size))
+    entries = looped(problem, some) if head else stepped(problem, some)
+    bound = streaming(problem.weight_bytes(head=head))
+    return column(label or _label(size), entries, bound, options.rounds, size=list(size))
 
 
 def characters(options: Options) -> Iterator[Column]:
@@ -123,8 +119,8 @@ def sizes(options: Options) -> Iterator[Column]:
 def threads(options: Options) -> Iterator[Column]:
     """One thread and two: driven from Python, and in a loop. The bound is that of one thread."""
     for size in LARGE:
-        yield _steps(size, options.choose(peers.THREADS), options, f"{_label(size)}, step")
-        yield _loops(size, options.choose(peers.THREADS_LOOP), options, f"{_label(size)}, loop")
+        yield _sized(size, options.choose(peers.THREADS), options, head=False, label=f"{_label(size)}, step")
+        yield _sized(size, options.choose(peers.THREADS_LOOP), options, head=True, label=f"{_label(size)}, loop")
 
 
 def narrow(options: Options) -> Iterator[Column]:

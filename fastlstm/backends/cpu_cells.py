@@ -65,9 +65,7 @@ def lstm_block(op, weights, arena, row_size, tokens, rows, batch):
         add_narrow_products(op, arena, row_size, rows, batch, op[p.GATES], width, x, inputs, kernel)
     for r in range(batch):
         row = at(arena, rows[r] * row_size)
-        if r > 0:
-            carry(op, at(arena, rows[r - 1] * row_size), row)
-        if op[p.MASK] != p.NONE and row[op[p.MASK]] != 0:
+        if not _goes_on(op, arena, row_size, rows, r):
             continue
         if op[p.STORAGE] == FULL:
             add_later(op, arena, row_size, at(rows, r), op[p.GATES], width, x, inputs, kernel, depth)
@@ -77,6 +75,15 @@ def lstm_block(op, weights, arena, row_size, tokens, rows, batch):
         _cell(op, weights, row)
         if op[p.PROJECTION] != p.NONE:
             _project(op, weights, arena, row_size, at(rows, r), 1)
+
+
+@scalar
+def _goes_on(op, arena, row_size, rows, r):
+    """Bring the state to step r of a sequence -> whether the step is to be computed; else it is masked."""
+    row = at(arena, rows[r] * row_size)
+    if r > 0:
+        carry(op, at(arena, rows[r - 1] * row_size), row)
+    return op[p.MASK] == p.NONE or row[op[p.MASK]] == 0
 
 
 @inner
@@ -168,9 +175,7 @@ def gru_block(op, weights, arena, row_size, tokens, rows, batch):
     width, hidden, after = op[p.WIDTH], op[p.HIDDEN], op[p.CANDIDATE] == p.NONE
     for r in range(batch):
         row = at(arena, rows[r] * row_size)
-        if r > 0:
-            carry(op, at(arena, rows[r - 1] * row_size), row)
-        if op[p.MASK] != p.NONE and row[op[p.MASK]] != 0:
+        if not _goes_on(op, arena, row_size, rows, r):
             continue
         u, one, gates = op[p.GATES], at(rows, r), (3 if after else 2) * width
         kernel = at(weights, op[p.RECURRENT])

@@ -7,6 +7,7 @@ refuses code that would.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -201,7 +202,7 @@ class _Plain(_Entry):
         self.builder.ret(result)
 
 
-class _Step(_Entry):
+class _Step(_Entry, ABC):
     """A METH_O function: one step of a stream.  Its `self` is a tuple: see `objects.Code.step`."""
 
     def emit(self) -> None:
@@ -230,13 +231,13 @@ class _Step(_Entry):
     def setting(self, k: int) -> ir.Value:
         return self.number(self.settings, k)
 
+    @abstractmethod
     def taken(self, thing: ir.Value) -> tuple[ir.Value, ir.Value]:
         """Whether an object of the right type can be taken as it is, and what `store` needs of it."""
-        raise NotImplementedError
 
+    @abstractmethod
     def store(self, value: ir.Value) -> None:
         """Put the input where the compiled function looks for it."""
-        raise NotImplementedError
 
     def convert(self) -> None:
         """Have Python's function make the input what it should be, or raise."""

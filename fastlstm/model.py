@@ -141,7 +141,7 @@ class Model:
     def zero_state(self, batch_size: int = 1) -> State:
         """The state before the first step, of `batch_size` rows."""
         b = arguments.count(batch_size, name="batch_size")
-        return State.checked((np.zeros((b, c), self.dtype), np.zeros((b, h), self.dtype)) for c, h in self._state_sizes)
+        return State.checked(self.state_pairs(None, b))
 
     def step(self, x: ArrayLike, state: StateLike | None = None) -> tuple[NDArray[np.floating], State]:
         """One time step.
@@ -256,21 +256,24 @@ class Model:
     def state_pairs(
         self, value: StateLike | None, batch_size: int
     ) -> list[tuple[NDArray[np.floating], NDArray[np.floating]]]:
-        """`value` as the backend takes it; zeros where None."""
+        """`value` as the backend takes it, which changes nothing in it; zeros where None."""
         if value is None:
-            return list(self.zero_state(batch_size))
+            b, dtype = batch_size, self.dtype
+            return [(np.zeros((b, c), dtype), np.zeros((b, h), dtype)) for c, h in self._state_sizes]
         state = state_of(value)
         if len(state) != len(self._recurrent):
             raise ShapeError(
                 f"state: {len(state)} layers; expected {len(self._recurrent)}: one (c, h) for each LSTM or GRU layer"
             )
         dtype, pairs = self.dtype, []
-        for k, ((c, h), (c_size, h_size)) in enumerate(zip(state, self._state_sizes, strict=True)):
+        for k, (pair, (c_size, h_size)) in enumerate(zip(state, self._state_sizes, strict=True)):
+            c, h = pair
             if c.shape != (batch_size, c_size):
                 raise self._misfit(k, "c", c.shape, (batch_size, c_size))
             if h.shape != (batch_size, h_size):
                 raise self._misfit(k, "h", h.shape, (batch_size, h_size))
-            pairs.append((c.astype(dtype), h.astype(dtype)))
+            fits = c.dtype is dtype and h.dtype is dtype
+            pairs.append(pair if fits else (c.astype(dtype), h.astype(dtype)))
         return pairs
 
     def _misfit(self, k: int, name: str, shape: tuple[int, ...], expected: tuple[int, int]) -> ShapeError:

@@ -228,15 +228,35 @@ def test_without_a_prime_the_first_input_is_zero(device):
     almost_equal(model.generate(5, state=state)[0], model.generate(5, np.zeros((2, 1, 3)), state)[0])
 
 
-def test_nothing_given_is_modified():
+@pytest.mark.parametrize("device", DEVICES)
+def test_nothing_given_is_modified(device):
     rng = np.random.default_rng(6)
-    model = fastlstm.Model(models.layers_of([models.lstm(rng, 3, 3)]))
+    model = fastlstm.Model(models.layers_of([models.lstm(rng, 3, 3), models.gru(rng, 3, 3)]), device=device)
     xs, state = rng.normal(size=(2, 4, 3)), random_state(model, 2, rng)
     before, kept = xs.copy(), state.copy()
-    for call in (model.run, lambda a, s: model.step(a[:, 0], s), lambda a, s: model.generate(5, a, s)):
-        call(xs, state)
+    calls = (
+        model.run,
+        lambda a, s: model.run(a[:, :0], s),
+        lambda a, s: model.run(a, s, lengths=[0, 0]),
+        lambda a, s: model.step(a[:, 0], s),
+        lambda a, s: model.generate(5, a, s),
+    )
+    for call in calls:
+        _, after = call(xs, state)
         np.testing.assert_array_equal(xs, before)
         same_states(np.testing.assert_array_equal, state, kept)
+        given = [xs, *(part for pair in state for part in pair)]
+        assert not any(np.shares_memory(part, other) for pair in after for part in pair for other in given)
+
+
+@pytest.mark.parametrize("device", DEVICES)
+def test_iterate_begins_with_the_state_of_its_call(device):
+    model = fastlstm.Model(models.layers_of([models.lstm(np.random.default_rng(5), 3, 3)]), device=device)
+    state = random_state(model, 1, np.random.default_rng(6))
+    expected, _ = model.generate(5, state=state.rows(0))
+    outputs = model.iterate(5, state=state)
+    state.reset()
+    np.testing.assert_array_equal(list(outputs), expected[0])
 
 
 @pytest.mark.parametrize("device", DEVICES)

@@ -1,5 +1,8 @@
-"""Model.step of one row, whose buffers are used again by later calls: it must not be seen that they are."""
+"""Model.step and other calls whose buffers are used again by later ones: it must not be seen that they are."""
 
+import gc
+import os
+import pickle
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -102,3 +105,81 @@ def test_an_id_may_be_out_of_range():
         with pytest.raises(fastlstm.ArgumentError, match=f"x: id {wrong}; expected 0 to 8"):
             model.step(wrong)
     np.testing.assert_array_equal(model.step(3)[0], model.step([3])[0][0])
+
+
+def _calls(model):
+    """name -> call of a model: batches of several sizes, masked and stopped rows, short and long sequences."""
+    shape = () if model.takes_ids else (3,)
+
+    def xs(*sizes):
+        rng = np.random.default_rng(sum(sizes))
+        return rng.integers(0, 9, sizes) if model.takes_ids else rng.normal(size=(*sizes, *shape)).astype(np.float32)
+
+    def begun(rows):
+        return model.run(xs(rows, 3))[1]
+
+    calls = {f"step {rows}": lambda rows=rows: model.step(xs(rows), begun(rows)) for rows in (1, 2, 3, 7)}
+    calls |= {f"run {b} {t}": lambda b=b, t=t: model.run(xs(b, t), begun(b)) for b in (1, 3) for t in (0, 1, 2, 60)}
+    calls["run ragged"] = lambda: model.run(xs(3, 5), lengths=[5, 0, 2])
+    if model.takes_ids:
+        sampler = fastlstm.Sampler(2.0)
+        for b in (1, 3):
+            calls[f"generate {b}"] = lambda b=b: model.generate(
+                20, xs(b, 4), begun(b), [4, 2, 1][:b], sampler, stop={1, 2, 3}, seed=5
+            )
+    return calls
+
+
+def test_calls_in_any_order_are_those_of_a_new_model(model):
+    new = {name: call() for name, call in _calls(pickle.loads(pickle.dumps(model))).items()}
+    calls, rng = _calls(model), np.random.default_rng(0)
+    for name in rng.choice(list(calls), 150):
+        (ys, state), (expected, after) = calls[name](), new[name]
+        np.testing.assert_array_equal(ys, expected, err_msg=name)
+        for ours, theirs in zip(_arrays(state), _arrays(after), strict=True):
+            np.testing.assert_array_equal(ours, theirs, err_msg=name)
+
+
+def test_batches_in_threads_do_not_meet(model):
+    calls = _calls(model)
+    names = [name for name in calls if "1" not in name] * 20
+    alone = {name: calls[name]()[0] for name in names}
+    with ThreadPoolExecutor(6) as team:
+        for name, ys in zip(names, team.map(lambda name: calls[name]()[0], names), strict=True):
+            np.testing.assert_array_equal(ys, alone[name])
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+def test_a_forked_child_has_its_own(model):
+    calls = [call for name, call in _calls(model).items() if name in ("step 3", "run 3 60", "step 1")]
+    expected = [call()[0] for call in calls]
+    child = os.fork()
+    right = all(np.array_equal(call()[0], ys) for _ in range(20) for call, ys in zip(calls, expected, strict=True))
+    if child == 0:
+        os._exit(0 if right else 1)
+    assert right and os.waitpid(child, 0)[1] == 0
+
+
+def _kept():
+    from fastlstm.backends.cpu import _Buffers
+
+    gc.collect()
+    return [thing for thing in gc.get_objects() if isinstance(thing, _Buffers)]
+
+
+def test_few_buffers_are_kept_and_none_that_are_large(model):
+    model = pickle.loads(pickle.dumps(model))
+    before = len(_kept())
+    for rows in range(1, 30):
+        model.step(_inputs(model, rows))
+    assert len(_kept()) - before <= 4
+    bytes_before = sum(buffers.room.nbytes for buffers in _kept())
+    large = _inputs(model, 100_000)
+    np.testing.assert_array_equal(model.step(large)[0][:3], model.step(large[:3])[0])
+    assert sum(buffers.room.nbytes for buffers in _kept()) - bytes_before <= 1 << 20
+
+
+def test_a_pickled_model_takes_none_along(model):
+    size = len(pickle.dumps(model))
+    model.step(_inputs(model, 64))
+    assert len(pickle.dumps(model)) == size

@@ -1,6 +1,7 @@
 """What a backend offers to `Model` and `Stream`. Arguments come checked: right shapes, the model's dtype, C order.
 
-State is a list of (c, h) pairs, one a recurrent layer: c (B, H), empty of a GRU, h (B, P).
+State is a list of (c, h) pairs, one a recurrent layer: c (B, H), empty of a GRU, h (B, P). What is given is the
+caller's, and may be read-only or not in C order; what is given back is the caller's own.
 """
 
 from __future__ import annotations

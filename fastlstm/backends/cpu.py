@@ -18,6 +18,8 @@ from fastlstm.backends.team import Team, team_of
 from fastlstm.layers import Layer
 
 _NO_IDS = np.zeros((1, 1), np.int64)
+_NO_DRAWING = Drawing()
+_NO_VECTORS = {4: np.zeros((1, 1, 1), np.float32), 8: np.zeros((1, 1, 1))}  # by the dtype's size
 
 # Time steps of one sequence that are computed together: a multiple of the six rows that products take at once.
 _BLOCK = 24
@@ -26,24 +28,29 @@ _BLOCK = 24
 # costs 0.1 us, and a wait where another thread got hold of it.
 _LONG_STEP = 1 << 20
 
+# Buffers that calls have done with are kept for others: of so many batch sizes, none of more bytes.
+_KEPT_SIZES, _KEPT_BYTES = 4, 16 << 20
+
 
 class _Buffers:
     """An arena with the small arrays that go with it: what one call or one stream owns.
 
+    states  how many of the arena's `rows`, from the first on, have a state of their own
     With a team the room behind the arena is its helpers', an arena for each.
     """
 
     team: Team | None = None
 
-    def __init__(self, plan: Plan, batch_size: int, team: Team | None) -> None:
+    def __init__(self, plan: Plan, rows: int, team: Team | None, states: int) -> None:
         self.plan = plan
-        self.room = plan.arena(batch_size * (1 if team is None else team.size))
-        self.arena = self.room[:batch_size]
-        self.tokens = np.zeros(batch_size, np.int64)
-        self.rows = np.arange(batch_size)
+        self.room = plan.arena(rows * (1 if team is None else team.size))
+        self.arena = self.room[:rows]
+        self.tokens = np.zeros(rows, np.int64)
+        self.rows = np.arange(rows)
         program = plan.program.copy()
         program[:, TEAM] = 0 if team is None else team.address
         self.arguments = (program.ravel(), plan.weights, self.arena.ravel(), plan.row_size, self.tokens, self.rows)
+        self._views = [(self.arena[:states, slot.c], self.arena[:states, slot.h]) for slot in plan.states]
         self.team = team
 
     def __del__(self) -> None:
@@ -58,23 +65,22 @@ class _Buffers:
         with self.team.led_from(self.arena):
             compiled.call(*self.arguments, *arguments)
 
-    def state(self, batch_size: int = 1) -> list[Pair]:
-        arena = self.arena[:batch_size]
-        return [(arena[:, slot.c].copy(), arena[:, slot.h].copy()) for slot in self.plan.states]
+    def state(self) -> list[Pair]:
+        """A copy."""
+        return [(c.copy(), h.copy()) for c, h in self._views]
 
     def set_state(self, state: Sequence[Pair]) -> None:
-        for slot, (c, h) in zip(self.plan.states, state, strict=True):
-            self.arena[: len(h), slot.c] = c
-            self.arena[: len(h), slot.h] = h
+        for (c, h), (given_c, given_h) in zip(self._views, state, strict=True):
+            c[...] = given_c  # faster than [:], which makes a slice
+            h[...] = given_h
 
 
 class _Stepper(_Buffers):
     """One row, with what a single step needs at hand: `input` or `tokens` are written, `advance` writes `output`."""
 
     def __init__(self, plan: Plan, team: Team | None) -> None:
-        super().__init__(plan, 1, team)
+        super().__init__(plan, 1, team, 1)
         row = self.arena[0]
-        self._views = [(self.arena[:, slot.c], self.arena[:, slot.h]) for slot in plan.states]
         self.input = None if plan.input is None else row[plan.input]
         self.output = row[plan.output]
         program, weights, arena, _, tokens, rows = self.arguments
@@ -83,13 +89,33 @@ class _Stepper(_Buffers):
         self._code = _code("step", plan)
         self.advance = partial(self._code.call, self._table.ctypes.data)
 
-    def state(self, batch_size: int = 1) -> list[Pair]:
-        return [(c.copy(), h.copy()) for c, h in self._views]
 
-    def set_state(self, state: Sequence[Pair]) -> None:
-        for (c, h), (given_c, given_h) in zip(self._views, state, strict=True):
-            c[...] = given_c  # faster than [:], which makes a slice
-            h[...] = given_h
+class _Idle:
+    """Buffers that no call is using.
+
+    Without a lock: a list's pop and append, and each thing done to the dict, are one step to other threads. Who finds
+    a list that has just been dropped gives his buffers to nobody.
+    """
+
+    def __init__(self, plan: Plan, team: Team | None) -> None:
+        self._plan, self._team = plan, team
+        self._lists: dict[int, list[Any]] = {}
+
+    def take(self, rows: int) -> Any:
+        """Of a batch of so many rows; of one a `_Stepper`, of none a `_BLOCK` of steps of one sequence."""
+        try:
+            return self._lists[rows].pop()
+        except (KeyError, IndexError):
+            if rows == 1:
+                return _Stepper(self._plan, self._team)
+            return _Buffers(self._plan, rows or _BLOCK, self._team, rows or 1)
+
+    def give(self, rows: int, buffers: _Buffers) -> None:
+        if buffers.room.nbytes > _KEPT_BYTES:
+            return
+        if rows not in self._lists and len(self._lists) == _KEPT_SIZES:
+            self._lists.clear()
+        self._lists.setdefault(rows, []).append(buffers)
 
 
 class CpuSession(_Stepper):
@@ -116,7 +142,7 @@ class CpuSession(_Stepper):
 
     def process(self, xs: NDArray[np.floating] | NDArray[np.int64], ys: NDArray[np.floating]) -> None:
         if self._block is None:
-            self._block = _Buffers(self.plan, _BLOCK, self.team)
+            self._block = _Buffers(self.plan, _BLOCK, self.team, 1)
         self._block.arena[0] = self.arena[0]
         _run_one(self._run_block, self._block, xs, ys)
         self.arena[0] = self._block.arena[0]
@@ -129,7 +155,7 @@ class CpuBackend:
         check_compiling()
         self.plan = lower(layers, dtype, lanes(dtype), storage)
         self.team = team_of(threads, dtype) if threads > 1 else None
-        self._idle: list[_Stepper] = []  # no call is using them; a list's pop and append are one step to other threads
+        self._idle = _Idle(self.plan, self.team)
 
     def session(self) -> CpuSession:
         return CpuSession(self.plan, self.team)
@@ -141,24 +167,22 @@ class CpuBackend:
         if batch == 1 and steps == 1 and lengths[0] == 1:
             return self._step(xs[0, 0], state)
         ys = np.empty((batch, steps, _width(self.plan)), self.plan.weights.dtype)
-        if batch == 1 and steps > 1:
-            buffers = _Buffers(self.plan, min(steps, _BLOCK), self.team)
-            buffers.set_state(state)
+        rows = 0 if batch == 1 else batch
+        buffers = self._idle.take(rows)
+        buffers.set_state(state)
+        if batch == 1:
             length = lengths[0]
             _run_one(_code("run_block", self.plan), buffers, xs[0, :length], ys[0, :length])
             ys[0, length:] = 0
         else:
-            buffers = _Buffers(self.plan, batch, self.team)
-            buffers.set_state(state)
             _run(_code("run", self.plan), buffers, xs, lengths, ys)
-        return ys, buffers.state(batch)
+        after = buffers.state()
+        self._idle.give(rows, buffers)
+        return ys, after
 
     def _step(self, x: Arrays, state: Sequence[Pair]) -> tuple[NDArray[np.floating], list[Pair]]:
-        """`run` of one step of one row, x (D,) or an id: in the buffers of an earlier call, if any are idle."""
-        try:
-            stepper = self._idle.pop()
-        except IndexError:
-            stepper = _Stepper(self.plan, self.team)
+        """`run` of one step of one row, x (D,) or an id."""
+        stepper = self._idle.take(1)
         stepper.set_state(state)
         if stepper.input is None:
             stepper.tokens[0] = x
@@ -166,30 +190,33 @@ class CpuBackend:
             stepper.input[...] = x
         stepper.advance()
         y, after = stepper.output.copy(), stepper.state()
-        self._idle.append(stepper)
+        self._idle.give(1, stepper)
         return y[None, None], after
 
     def generate(
         self, n: int, prime: Arrays, lengths: NDArray[np.int64], state: Sequence[Pair], drawing: Drawing | None
     ) -> tuple[Arrays, list[Pair]]:
         plan, batch, width = self.plan, len(prime), _width(self.plan)
-        buffers = _Buffers(plan, batch, self.team)
+        buffers = self._idle.take(batch)
         buffers.set_state(state)
+        buffers.tokens[:] = 0  # of a row that drew its stop it is negative
         xs, ids, source = _input(plan, prime)
         drawn = np.empty((batch, n if drawing else 1), np.int64)
         ys = np.empty((batch, 1 if drawing else n, width), plan.weights.dtype)
-        drawing = drawing or Drawing()
+        drawing = drawing or _NO_DRAWING
         buffers.call(
             _code("generate", plan), xs, ids, lengths, source, plan.output.start, ys, drawn,
             drawing.temperature == 0, drawing.temperature, min(drawing.top_k or width, width),
-            drawing.top_p or 1.0, drawing.probabilities, np.uint64(drawing.seed), np.uint64(drawing.position),
+            drawing.top_p or 1.0, drawing.probabilities, drawing.seed, drawing.position,
             drawing.stop, np.empty(width, np.int64), np.empty(width),
         )  # fmt: skip
-        return (drawn if source == NONE else ys), buffers.state(batch)
+        after = buffers.state()
+        self._idle.give(batch, buffers)
+        return (drawn if source == NONE else ys), after
 
 
 def _code(name: str, plan: Plan) -> Code:
-    return code(f"{name}_{plan.weights.dtype.name}")
+    return code(f"{name}_float{8 * plan.weights.itemsize}")
 
 
 def _width(plan: Plan) -> int:
@@ -199,7 +226,7 @@ def _width(plan: Plan) -> int:
 def _input(plan: Plan, xs: Arrays) -> tuple[NDArray[np.floating], NDArray[np.int64], int]:
     """xs as the compiled loops take it: vectors, ids (one of them a stand-in), and where vectors go in an arena row."""
     if plan.input is None:
-        return np.zeros((1, 1, 1), plan.weights.dtype), xs, NONE
+        return _NO_VECTORS[plan.weights.itemsize], xs, NONE
     return xs, _NO_IDS, plan.input.start
 
 

@@ -214,7 +214,7 @@ class ReferenceBackend:
         return np.where(live, y, 0).astype(self.dtype), kept
 
     def run(self, xs: Arrays, state: Sequence[Pair], lengths: NDArray[np.int64]) -> tuple[Array, list[Pair]]:
-        after = list(state)
+        after = [(c.copy(), h.copy()) for c, h in state]
         ys = np.empty((*xs.shape[:2], self.layers[-1].output_size), self.dtype)
         for t in range(xs.shape[1]):
             ys[:, t], after = self._masked_step(xs[:, t], after, t < lengths)

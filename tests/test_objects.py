@@ -196,3 +196,62 @@ def test_warmup_where_compiling_is_forbidden(monkeypatch, capsys):
     monkeypatch.setenv("NUMBA_DISABLE_JIT", "1")
     assert main(["warmup"]) == 1
     assert "NUMBA_DISABLE_JIT" in capsys.readouterr().err
+
+
+def test_compiling_an_entry_leaves_numba_as_it_was():
+    """Parts of an entry are left unfinished: what anybody compiles afterwards, of the same functions too, is whole."""
+    from numba import njit, types
+    from numba.core.registry import cpu_target
+
+    from fastlstm.backends import native, scalar
+
+    @njit
+    def halved(x):
+        return x / 2  # raises ZeroDivisionError, so that Numba keeps an environment for it
+
+    def entry(n, m):
+        return np.int64(scalar.relu(halved(float(n))) + scalar.relu(float(m)))
+
+    codegen = cpu_target.target_context.codegen()
+    before = dict(vars(codegen))
+    code = objects.Code("entry", native.object_file("entry", entry, types.int64(types.int64, types.int64)))
+    assert vars(codegen) == before
+    assert code.call(7, -3) == 3
+
+    @njit
+    def afterwards(x):
+        return scalar.relu(x) + 1
+
+    assert afterwards(2.5) == 3.5
+    assert halved(5.0) == 2.5  # compiled as a part above, and called from Python now
+
+
+def test_an_entry_that_fails_to_compile_leaves_numba_as_it_was():
+    from numba import TypingError, njit, types
+    from numba.core.registry import cpu_target
+
+    from fastlstm.backends import native
+
+    codegen = cpu_target.target_context.codegen()
+    before = dict(vars(codegen))
+    with pytest.raises(TypingError):
+        native.object_file("wrong", lambda n, m: n + "text", types.int64(types.int64, types.int64))
+    assert vars(codegen) == before
+    assert njit(lambda x: x + 1)(2) == 3
+
+
+def test_a_function_is_compiled_once_whatever_literals_it_is_called_with():
+    from numba import njit
+
+    from fastlstm.backends.jit import inner
+
+    @inner
+    def add(a, b):
+        return a + b
+
+    @njit
+    def calls(n):
+        return add(n, 1) + add(2, n) + add(0, 0)
+
+    assert calls(5) == 13
+    assert len(add.overloads) == 1

@@ -78,11 +78,20 @@ def test_frequencies_are_the_distributions(temperature, top_k, top_p):
 
 
 def test_uniform_numbers_are_uniform_and_alike_in_both_backends():
+    from numba import njit
+
     from fastlstm.backends import scalar
 
+    @njit
+    def fill(out):
+        for row in range(out.shape[0]):
+            for position in range(out.shape[1]):
+                out[row, position] = scalar.uniform(np.uint64(9), np.uint64(row), np.uint64(position))
+
+    compiled = np.full((50, 200), np.nan)
+    fill(compiled)
     drawn = np.array([numpy_draw.uniform(9, row, position) for row in range(50) for position in range(200)])
-    compiled = [scalar.uniform(np.uint64(9), np.uint64(r), np.uint64(p)) for r in range(50) for p in range(200)]
-    np.testing.assert_array_equal(drawn, compiled)
+    np.testing.assert_array_equal(drawn, compiled.ravel())
     assert drawn.min() >= 0 and drawn.max() < 1
     assert len(np.unique(drawn)) == drawn.size
     counts, _ = np.histogram(drawn, bins=20, range=(0, 1))

@@ -12,13 +12,13 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from llvmlite import binding, ir
-from numba import njit, types
+from numba import types
 from numba.core.registry import cpu_target
 from numba.np import arrayobj, numpy_support
 
 from fastlstm.backends import denormals
-from fastlstm.backends.jit import JIT
 from fastlstm.backends.objects import PYTHON, Setting
+from fastlstm.backends.whole import lowered, machine_code
 
 _INT, _LONG, _OBJECT, _VOID = ir.IntType(32), ir.IntType(64), ir.IntType(8).as_pointer(), ir.VoidType()
 _NULL = ir.Constant(_OBJECT, None)
@@ -37,16 +37,12 @@ def object_file(name: str, function: Callable[..., Any], signature: Any) -> byte
     What takes a single int64, a table's address, has the ways in of a stream as well; what takes two and gives one, a
     plain function of C, for compiled code that knows its address.
     """
-    dispatcher = njit(no_cpython_wrapper=True, no_cfunc_wrapper=True, **JIT)(getattr(function, "py_func", function))
-    dispatcher.compile(signature.args)
-    compiled = dispatcher.overloads[signature.args]
-    emitted = _Call(name, compiled)
-    parts = [emitted]
+    compiled, module = lowered(function, signature)
+    parts: list[_Entry] = [_Call(name, compiled)]
     if signature.args == (types.int64,) and signature.return_type == types.void:
         parts += [_VectorStep(f"{name}_vector", compiled), _IdStep(f"{name}_id", compiled)]
     if signature == types.int64(types.int64, types.int64):
         parts.append(_Plain(f"{name}_plain", compiled))
-    module = binding.parse_assembly(compiled.library.get_llvm_str())
     for part in parts:
         part.emit()
         module.link_in(binding.parse_assembly(str(part.module)))
@@ -55,7 +51,7 @@ def object_file(name: str, function: Callable[..., Any], signature: Any) -> byte
     odd = [symbol for symbol in needed if symbol.startswith(("NRT_", "numba_"))]
     if odd:
         raise AssertionError(f"{name}: the code allocates or raises: it needs {', '.join(odd)}")
-    return " ".join(needed).encode() + b"\n" + emitted.context.codegen()._tm.emit_object(module)
+    return " ".join(needed).encode() + b"\n" + machine_code(module, [part.module.name for part in parts])
 
 
 class _Entry:

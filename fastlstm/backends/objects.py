@@ -154,7 +154,7 @@ def _make(name: str) -> bytes:
 
 
 def compiled(name: str) -> bytes:
-    """Compile an entry, which takes 10 to 40 seconds.  Raises DeviceError where there is no Numba."""
+    """Compile an entry, which takes some 5 to 15 seconds.  Raises DeviceError where there is no Numba."""
     check_compiling()
     _import_numba()
     from fastlstm.backends import entries

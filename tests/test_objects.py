@@ -57,6 +57,7 @@ def test_where_nothing_can_be_written_one_warning_says_so(monkeypatch, tmp_path,
     assert [str(warning.message).partition(":")[0] for warning in said] == ["fastlstm"]
     assert "Not a directory" in str(said[0].message)
     assert str(tmp_path) in str(said[0].message)
+    assert said[0].filename == __file__, "the line that called fastlstm"
     assert sorted(compilations) == ["run_block_float64", "step_float64"], "once in a process"
 
 

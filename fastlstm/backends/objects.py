@@ -9,10 +9,12 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import os
+import sys
 import threading
 import warnings
 from collections.abc import Callable
 from enum import IntEnum
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -187,8 +189,16 @@ def _warn_once(problem: str) -> None:
             f"fastlstm: compiled code cannot be kept on disk ({problem}), so each process compiles for half a "
             "minute; set NUMBA_CACHE_DIR to a folder that can be written, or run `fastlstm warmup` where one can",
             RuntimeWarning,
-            stacklevel=5,
+            stacklevel=_outside(),
         )
+
+
+def _outside() -> int:
+    """How many calls above the caller's the package was entered, for `warnings`."""
+    package, level, frame = str(Path(__file__).parents[1]) + os.sep, 1, sys._getframe(1)
+    while frame.f_back is not None and frame.f_code.co_filename.startswith(package):
+        frame, level = frame.f_back, level + 1
+    return level
 
 
 binding.initialize_native_target()

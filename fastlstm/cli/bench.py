@@ -40,26 +40,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="how many to take the latency of; 100,000 in half of --seconds by default",
     )
     add("--seconds", type=float, default=10.0, metavar="S", help="how long to measure, about (default: %(default)g)")
-    add("--device", default="cpu", help="cpu, compiled, or numpy, plain NumPy (default: %(default)s)")
-    add("--dtype", choices=("float32", "float64"), help="what fastlstm runs in; the file's by default")
-    add("--weights", metavar="KIND", help="how fastlstm stores the weights, e.g. bfloat16; as --dtype by default")
-    add("--threads", type=int, default=1, metavar="N", help="of fastlstm and of the others (default: %(default)s)")
     add("--json", metavar="FILE", help="write all figures there as JSON; - is stdout, in place of the table")
     add("--markdown", metavar="FILE", help="write the table there as Markdown")
     add("--plot", metavar="FILE", help="draw it in FILE.svg or FILE.png (needs matplotlib)")
+    common.add_running(parser)
     common.add_overrides(parser)
 
 
 def run(args: argparse.Namespace) -> int:
-    import fastlstm
     from fastlstm.bench import measure, peers
 
     against = peers.chosen(args.against)
     _check_files(args)
-    model = fastlstm.load(
-        args.path, scope=args.scope, device=args.device, dtype=args.dtype, weights=args.weights, threads=args.threads,
-        **common.overrides(args),
-    )  # fmt: skip
+    model = common.load(args)
     found = measure.bench(
         model, against=against, rate=args.rate, calls=args.steps, seconds=args.seconds,
         say=lambda text: print(text, file=sys.stderr, flush=True),

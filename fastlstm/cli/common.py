@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import argparse
 import ast
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from fastlstm.model import Model
 
 #: What `load` and `extract` take by these names is not a hyper-parameter.
 _NOT_OVERRIDES = {
@@ -18,6 +21,28 @@ def add_path(parser: argparse.ArgumentParser) -> None:
         "path", metavar="PATH", help="a checkpoint (prefix, one of its files, or its folder), .keras, .h5 ..."
     )
     parser.add_argument("--scope", metavar="S", help="which LSTM, where the file holds several")
+
+
+def add_running(parser: argparse.ArgumentParser) -> None:
+    """How the model runs."""
+    add = parser.add_argument
+    add(
+        "--device", default="cpu",
+        help="cpu, compiled; cuda, a GPU; or numpy, plain NumPy (default: %(default)s)",
+    )  # fmt: skip
+    add("--dtype", choices=("float32", "float64"), help="what fastlstm runs in; the file's by default")
+    add("--weights", metavar="KIND", help="how the weights are stored: bfloat16 or int8; as --dtype by default")
+    add("--threads", type=int, default=1, metavar="N", help="that share a step (default: %(default)s)")
+
+
+def load(args: argparse.Namespace) -> Model:
+    """The model of a command with a path, `add_running` and `add_overrides`."""
+    import fastlstm
+
+    return fastlstm.load(
+        args.path, scope=args.scope, device=args.device, dtype=args.dtype, weights=args.weights, threads=args.threads,
+        **overrides(args),
+    )  # fmt: skip
 
 
 def add_overrides(parser: argparse.ArgumentParser) -> None:

@@ -41,7 +41,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="what to begin with: text; for vectors 0.1,0.2,... or a .npy or .csv file, a row a step",
     )
     add("-o", "--output", metavar="FILE", help="write there, text as UTF-8, and not to the terminal")
-    add("--device", default="cpu", help="cpu, compiled, or numpy, plain NumPy (default: %(default)s)")
+    common.add_running(parser)
     common.add_overrides(parser)
     text = parser.add_argument_group("models of tokens")
     add = text.add_argument
@@ -60,9 +60,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    import fastlstm
-
-    model = fastlstm.load(args.path, scope=args.scope, device=args.device, **common.overrides(args))
+    model = common.load(args)
     (_text if model.takes_ids else _vectors)(args, model)
     return 0
 

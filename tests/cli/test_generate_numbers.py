@@ -77,3 +77,15 @@ def test_primes_that_cannot_be(generate, tmp_path, monkeypatch, prime, said):
     np.save(tmp_path / "text.npy", np.array([["a", "b"]]))
     failed = generate("--prime", prime)
     assert failed.status == 1 and said in failed.err
+
+
+def test_how_the_model_runs(run, pair_model):
+    arguments = ("generate", pair_model, "--prime=0.1,-0.2,0.3,0.4,0.5,0.6", "-n", 6)
+    model = fastlstm.load(pair_model, weights="bfloat16", threads=2)
+    made = run(*arguments, "--weights", "bfloat16", "--threads", 2)
+    assert np.array_equal(_numbers(made.out), model.generate(6, prime=PRIME)[0])
+    made = run(*arguments, "--dtype", "float64")
+    double = np.array([line.split(",") for line in made.out.splitlines()], np.float64)
+    assert np.array_equal(double, fastlstm.load(pair_model, dtype="float64").generate(6, prime=PRIME)[0])
+    assert "threads is 0" in run(*arguments, "--threads", 0).err
+    assert "weights is 'int7'" in run(*arguments, "--weights", "int7").err

@@ -45,7 +45,7 @@ floats = types.CPointer(types.float32)
 
 @njit(types.void(floats, floats, types.intp, floats, types.intp))
 def product(y, x, count, panel, depth):
-    simd.add_tile_8(y, x, count, panel, depth)
+    simd.add_tile_8(y, y, x, count, panel, depth)
 
 assembly = product.inspect_asm(product.signatures[0])
 print(json.dumps([simd.VECTOR_BYTES, assembly]))

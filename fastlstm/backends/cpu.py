@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from fastlstm.backends.base import Arrays, Drawing, Pair
 from fastlstm.backends.narrow import FULL
 from fastlstm.backends.objects import Code, Setting, check_compiling, code
-from fastlstm.backends.plan import NONE, TEAM, Plan, lower
+from fastlstm.backends.plan import BACK, NONE, TEAM, Plan, lower
 from fastlstm.backends.processor import lanes
 from fastlstm.backends.team import Team, team_of
 from fastlstm.layers import Layer
@@ -48,6 +48,7 @@ class _Buffers:
         self.tokens = np.zeros(rows, np.int64)
         self.rows = np.arange(rows)
         program = plan.program.copy()
+        program[:, BACK] = 0
         program[:, TEAM] = 0 if team is None else team.address
         self.arguments = (program.ravel(), plan.weights, self.arena.ravel(), plan.row_size, self.tokens, self.rows)
         self._views = [(self.arena[:states, slot.c], self.arena[:states, slot.h]) for slot in plan.states]
@@ -199,7 +200,6 @@ class CpuBackend:
         plan, batch, width = self.plan, len(prime), _width(self.plan)
         buffers = self._idle.take(batch)
         buffers.set_state(state)
-        buffers.tokens[:] = 0  # of a row that drew its stop it is negative
         xs, ids, source = _input(plan, prime)
         drawn = np.empty((batch, n if drawing else 1), np.int64)
         ys = np.empty((batch, 1 if drawing else n, width), plan.weights.dtype)

@@ -67,6 +67,7 @@ def lstm_block(op, weights, arena, row_size, tokens, rows, batch):
         row = at(arena, rows[r] * row_size)
         if not _goes_on(op, arena, row_size, rows, r):
             continue
+        op[p.BACK] ^= 1
         if op[p.STORAGE] == FULL:
             add_later(op, arena, row_size, at(rows, r), op[p.GATES], width, x, inputs, kernel, depth)
         else:

@@ -22,7 +22,7 @@ LEAST = 2048
 PRODUCTS, BLOCKS, LATER = range(3)
 
 # Words of a job: what the leader is asked for, in how many parts at the most, and what it asks a helper for.
-KIND, ARENA, ROW_SIZE, ROWS, BATCH, Y, WIDTH, X, COUNT, KERNEL, DEPTH, MOST, SPAN = range(13)
+KIND, ARENA, ROW_SIZE, ROWS, BATCH, Y, WIDTH, X, COUNT, KERNEL, DEPTH, BACK, MOST, SPAN = range(14)
 
 
 @inner
@@ -37,5 +37,5 @@ def shared(op, kind, arena, row_size, rows, batch, y, width, x, count, kernel, d
     job = pointer(team + JOB, np.int64)
     job[KIND], job[ARENA], job[ROW_SIZE], job[ROWS], job[BATCH] = kind, address(arena), row_size, address(rows), batch
     job[Y], job[WIDTH], job[X], job[COUNT], job[KERNEL], job[DEPTH] = y, width, x, count, address(kernel), depth
-    job[MOST] = most
+    job[BACK], job[MOST] = op[p.BACK], most
     return call(load(team + WORK), team, 0, 0) != 0

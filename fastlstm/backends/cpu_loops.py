@@ -12,6 +12,7 @@ from fastlstm.backends import plan as p
 from fastlstm.backends import scalar as s
 from fastlstm.backends.cpu_cells import carry, dense, gru, gru_block, lstm, lstm_block, other
 from fastlstm.backends.cpu_draw import draw, largest
+from fastlstm.backends.cpu_plain import plain_dense, plain_lstm
 from fastlstm.backends.cpu_vectors import fill
 from fastlstm.backends.jit import compiled, inlined, inner, scalar
 from fastlstm.backends.meeting import enter, leave
@@ -24,16 +25,28 @@ def advance(program, operations, weights, arena, row_size, tokens, rows, batch):
     """One time step of `rows` (batch,), whose order may change: inputs are in the arena, or ids in tokens."""
     for k in range(operations):
         op = at(program, k * p.COLUMNS)
-        code = op[p.OP]
-        if code == p.LSTM_CELL:
-            lstm(op, weights, arena, row_size, tokens, rows, _live(op, arena, row_size, rows, batch))
-        elif code == p.DENSE:
-            dense(op, weights, arena, row_size, rows, batch)
-        elif code == p.GRU_CELL:
-            gru(op, weights, arena, row_size, tokens, rows, _live(op, arena, row_size, rows, batch))
+        op[p.BACK] ^= 1
+        if batch != 1 or op[p.PLAIN] <= 0 or op[p.TEAM] != 0:
+            _operate(op, weights, arena, row_size, tokens, rows, batch)
+        elif op[p.OP] == p.DENSE:
+            plain_dense(op, weights, at(arena, rows[0] * row_size))
         else:
-            for r in range(batch):
-                other(op, weights, at(arena, rows[r] * row_size), tokens[rows[r]])
+            plain_lstm(op, weights, at(arena, rows[0] * row_size), tokens[rows[0]])
+
+
+@inner
+def _operate(op, weights, arena, row_size, tokens, rows, batch):
+    """One operation of one time step."""
+    code = op[p.OP]
+    if code == p.LSTM_CELL:
+        lstm(op, weights, arena, row_size, tokens, rows, _live(op, arena, row_size, rows, batch))
+    elif code == p.DENSE:
+        dense(op, weights, arena, row_size, rows, batch)
+    elif code == p.GRU_CELL:
+        gru(op, weights, arena, row_size, tokens, rows, _live(op, arena, row_size, rows, batch))
+    else:
+        for r in range(batch):
+            other(op, weights, at(arena, rows[r] * row_size), tokens[rows[r]])
 
 
 @scalar
@@ -162,33 +175,31 @@ def generate(program, weights, arena, row_size, tokens, rows, xs, ids, lengths, 
     batch, steps = ids.shape if source == p.NONE else xs.shape[:2]
     outputs, operations = mass.size, program.size // p.COLUMNS
     x, y, memory, inputs = base(xs), base(ys), base(arena), xs.shape[2]
-    n = drawn.shape[1] if source == p.NONE else ys.shape[1]
-    for t in range(steps + n - 1):
+    n, count = drawn.shape[1] if source == p.NONE else ys.shape[1], 0
+    for t in range(steps):
         count = 0
         for b in range(batch):
-            when, row = t - (steps - lengths[b]), at(memory, b * row_size)
-            if when < 0 or tokens[b] < 0:
+            when = t - (steps - lengths[b])
+            if when < 0:
                 continue
             rows[count] = b
             count += 1
-            if when < lengths[b]:
-                if source == p.NONE:
-                    tokens[b] = ids[b, when]
-                else:
-                    copy_lanes(at(row, source), at(x, (b * steps + when) * inputs), inputs)
-            elif source != p.NONE:
-                copy_lanes(at(row, source), at(row, target), outputs)
-        if count == 0 and t >= steps:
-            break  # every row has drawn its stop
+            if source == p.NONE:
+                tokens[b] = ids[b, when]
+            else:
+                copy_lanes(at(memory, b * row_size + source), at(x, (b * steps + when) * inputs), inputs)
         advance(base(program), operations, base(weights), memory, row_size, base(tokens), base(rows), count)
-        k = t - (steps - 1)
-        if k < 0:
-            continue
-        for r in range(count):
+    for k in range(n):
+        if k > 0:
+            advance(base(program), operations, base(weights), memory, row_size, base(tokens), base(rows), count)
+        r = 0
+        while r < count:
             b = rows[r]
             output = at(memory, b * row_size + target)
+            r += 1
             if source != p.NONE:
                 copy_lanes(at(y, (b * n + k) * outputs), output, outputs)
+                copy_lanes(at(memory, b * row_size + source), output, outputs)
                 continue
             if greedy:
                 token = largest(output, outputs)
@@ -200,4 +211,8 @@ def generate(program, weights, arena, row_size, tokens, rows, xs, ids, lengths, 
             for e in range(stop.size):
                 if token == stop[e]:
                     drawn[b, k:] = token
-                    tokens[b] = -1
+                    r, count = r - 1, count - 1
+                    rows[r], rows[count] = rows[count], b
+                    break
+        if count == 0:
+            break  # every row has drawn its stop

@@ -27,49 +27,55 @@ from fastlstm.backends.simd import (
 )
 
 
-@inner
-def add_product(y, width, x, depth, kernel):
-    """y (width,) += x (depth,) @ the packed kernel (depth, width)."""
-    add_whole_tiles(y, width, x, depth, kernel, depth, 0)
-    add_the_rest(y, width, x, depth, kernel)
+@scalar
+def add_product(y, begin, width, x, depth, kernel, back):
+    """y (width,) = begin (width,) + x (depth,) @ the packed kernel (depth, width); y may be begin."""
+    add_whole_tiles(y, begin, width, x, depth, kernel, depth, 0, back)
+    add_the_rest(y, begin, width, x, depth, kernel)
 
 
 @scalar
-def add_whole_tiles(y, width, x, count, kernel, depth, first):
-    """The columns in tiles of four panels: y += x (count,) @ rows first to first + count of the packed kernel."""
-    lanes = lanes_of(y)
-    for column in range(0, width - 8 * lanes + 1, 8 * lanes):
-        add_tile_8(at(y, column), x, count, at(kernel, column * depth + first * 2 * lanes), depth)
+def add_whole_tiles(y, begin, width, x, count, kernel, depth, first, back):
+    """The columns in tiles of four panels: y = begin + x (count,) @ rows first to first + count of the packed kernel.
+
+    back  whether the last tile comes first. A step that goes the other way than the one before it finds in the cache
+          what that one left there (tried: 13 % less time at 64 units, where it is L1 that is too small, 6 % at 256)
+    """
+    tile, column = 8 * lanes_of(y), 0
+    last = (width & -tile) - tile
+    while column + tile <= width:
+        z = last - column if back else column
+        add_tile_8(at(y, z), at(begin, z), x, count, at(kernel, z * depth + first * (tile // 4)), depth)
+        column += tile
 
 
 @scalar
-def add_the_rest(y, width, x, depth, kernel):
+def add_the_rest(y, begin, width, x, depth, kernel):
     """The columns after the last whole tile."""
     lanes = lanes_of(y)
-    column = width // (8 * lanes) * (8 * lanes)
-    rest = width - column
-    if rest & 4 * lanes:
-        add_tile_4(at(y, column), x, depth, at(kernel, column * depth), depth)
-        column += 4 * lanes
-    if rest & 2 * lanes:
-        add_tile_2(at(y, column), x, depth, at(kernel, column * depth), depth)
-        column += 2 * lanes
-    if rest & lanes:
-        add_tile_1(at(y, column), x, depth, at(kernel, column * depth), depth)
+    z = width & -(8 * lanes)
+    if width & 4 * lanes:
+        add_tile_4(at(y, z), at(begin, z), x, depth, at(kernel, z * depth), depth)
+        z += 4 * lanes
+    if width & 2 * lanes:
+        add_tile_2(at(y, z), at(begin, z), x, depth, at(kernel, z * depth), depth)
+        z += 2 * lanes
+    if width & lanes:
+        add_tile_1(at(y, z), at(begin, z), x, depth, at(kernel, z * depth), depth)
 
 
 @scalar
-def add_full_products(arena, row_size, rows, batch, y, width, x, depth, kernel):
+def add_full_products(arena, row_size, rows, batch, y, width, x, depth, kernel, back):
     """`add_products` by this thread, of a kernel that is not narrow."""
     if batch == 1:
         row = at(arena, rows[0] * row_size)
-        add_product(at(row, y), width, at(row, x), depth, kernel)
+        add_product(at(row, y), at(row, y), width, at(row, x), depth, kernel, back)
         return
     add_full_blocks(arena, row_size, rows, batch, y, width, x, depth, kernel, depth)
     if width % (8 * lanes_of(arena)):
         for r in range(batch):
             row = at(arena, rows[r] * row_size)
-            add_the_rest(at(row, y), width, at(row, x), depth, kernel)
+            add_the_rest(at(row, y), at(row, y), width, at(row, x), depth, kernel)
 
 
 @inner
@@ -80,7 +86,7 @@ def add_products(op, arena, row_size, rows, batch, y, width, x, depth, kernel):
         return
     if op[p.TEAM] > 0 and shared(op, PRODUCTS, arena, row_size, rows, batch, y, width, x, depth, kernel, depth):
         return
-    add_full_products(arena, row_size, rows, batch, y, width, x, depth, kernel)
+    add_full_products(arena, row_size, rows, batch, y, width, x, depth, kernel, op[p.BACK])
 
 
 @inner
@@ -121,11 +127,12 @@ def add_later(op, arena, row_size, rows, y, width, x, count, kernel, depth):
     """For the first of `rows`, what `add_blocks` left: rows of the kernel from `count` on, and the last columns."""
     if op[p.TEAM] > 0 and shared(op, LATER, arena, row_size, rows, 1, y, width, x, count, kernel, depth):
         return
-    add_full_later(at(arena, rows[0] * row_size), y, width, x, count, kernel, depth)
+    add_full_later(at(arena, rows[0] * row_size), y, width, x, count, kernel, depth, op[p.BACK])
 
 
 @scalar
-def add_full_later(row, y, width, x, count, kernel, depth):
+def add_full_later(row, y, width, x, count, kernel, depth, back):
     """`add_later` by this thread."""
-    add_whole_tiles(at(row, y), width, at(row, x + count), depth - count, kernel, depth, count)
-    add_the_rest(at(row, y), width, at(row, x), depth, kernel)
+    z = at(row, y)
+    add_whole_tiles(z, z, width, at(row, x + count), depth - count, kernel, depth, count, back)
+    add_the_rest(z, z, width, at(row, x), depth, kernel)

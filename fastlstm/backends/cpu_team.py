@@ -23,11 +23,11 @@ def _add(job, arena, y, width, x, kernel):
     """The job's product, of columns and in an arena that need not be its own."""
     row_size, rows, batch = job[j.ROW_SIZE], pointer(job[j.ROWS], np.int64), job[j.BATCH]
     if job[j.KIND] == j.PRODUCTS:
-        add_full_products(arena, row_size, rows, batch, y, width, x, job[j.DEPTH], kernel)
+        add_full_products(arena, row_size, rows, batch, y, width, x, job[j.DEPTH], kernel, job[j.BACK])
     elif job[j.KIND] == j.BLOCKS:
         add_full_blocks(arena, row_size, rows, batch, y, width, x, job[j.COUNT], kernel, job[j.DEPTH])
     else:
-        add_full_later(at(arena, rows[0] * row_size), y, width, x, job[j.COUNT], kernel, job[j.DEPTH])
+        add_full_later(at(arena, rows[0] * row_size), y, width, x, job[j.COUNT], kernel, job[j.DEPTH], job[j.BACK])
 
 
 @scalar

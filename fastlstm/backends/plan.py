@@ -39,16 +39,18 @@ GATHER, ONE_HOT, LSTM_CELL, DENSE, GRU_CELL, MASK_VALUE, MASK_ID, AROUND, COPY =
 # number, not 0 at a step that is masked). An LSTM's x ends where its H begins, so that one pass multiplies both.
 # STORAGE is how the matrices are stored, as in `narrow.py`: then an LSTM's KERNEL has the rows for x and RECURRENT
 # those for h, and ROUNDED is room for a vector's scale and levels.
-# TEAM is the address of what shares the products (`team.py`): of a call's own copy of the program.
+# PLAIN is 1 where `cpu_plain.py` can compute it.
+# TEAM and BACK are of a call's own copy of the program. TEAM is the address of what shares the products (`team.py`),
+# 0 without one; BACK changes between 0 and 1 from step to step, as `cpu_products.py` says.
 # NONE stands for "not there".
 (
     OP, SOURCE, TARGET, IN, OUT, HIDDEN, WIDTH,
     TABLE, KERNEL, RECURRENT, CANDIDATE, BIAS, PEEPHOLES, PROJECTION, NORM, TRANSFORM, TRANSFORM_BIAS,
     CELL_CLIP, PROJ_CLIP, VALUE,
     C, H, GATES, SCRATCH, MASK,
-    ACTIVATION, RECURRENT_ACTIVATION, OPTIONS, STORAGE, ROUNDED, TEAM,
+    ACTIVATION, RECURRENT_ACTIVATION, OPTIONS, STORAGE, ROUNDED, PLAIN, TEAM, BACK,
     COLUMNS,
-) = range(32)  # fmt: skip
+) = range(34)  # fmt: skip
 NONE = -1
 
 _ALIGNMENT = 64  # bytes: a cache line, and the widest vector register
@@ -268,6 +270,7 @@ class _Lowering:
         self._emit(
             OP=DENSE, SOURCE=source, TARGET=target, IN=layer.input_size, OUT=size, WIDTH=padded(size, self.lanes),
             KERNEL=self._matrix(layer.kernel), BIAS=self._gates(layer.bias, 1), ACTIVATION=layer.activation,
+            PLAIN=int(self.storage == FULL),
         )  # fmt: skip
         return target, size
 
@@ -341,6 +344,7 @@ class _Lowering:
             each = [side_by_side(a, a.size // hidden, self.lanes) for a in parts]
             block = np.concatenate([*each, [norm.epsilon]], dtype=np.float64)
         width, of_h = 4 * padded(hidden, self.lanes), padded(layer.output_size, self.lanes)
+        plain = self.storage == FULL and not optioned and layer.projection is None and self.mask == NONE
         self._emit(
             OP=LSTM_CELL, IN=inputs, OUT=layer.output_size, HIDDEN=hidden, WIDTH=width,
             **entry,
@@ -349,6 +353,7 @@ class _Lowering:
             CELL_CLIP=self._number(layer.cell_clip), PROJ_CLIP=self._number(layer.proj_clip),
             C=c, H=h, GATES=self.arena.take(max(width, of_h)), SCRATCH=self._room(hidden), MASK=self.mask,
             ACTIVATION=layer.activation, RECURRENT_ACTIVATION=layer.recurrent_activation, OPTIONS=int(optioned),
+            PLAIN=int(plain),
         )  # fmt: skip
         return h
 

@@ -104,12 +104,12 @@ def _vector_tile(vectors: int):
     phases, panel = 8 // vectors, min(vectors, 2)
 
     @intrinsic
-    def add_tile(typing_context, y, x, count, first_panel, depth):
-        """y (vectors * lanes,) += x (count,) @ the first `count` rows of panels that have `depth` rows each."""
+    def add_tile(typing_context, y, begin, x, count, first_panel, depth):
+        """y (vectors * lanes,) = begin + x (count,) @ the first `count` rows of panels that have `depth` rows each."""
 
         def generate_code(context, builder, signature, arguments):
             emit = Emitter(context, builder, y.dtype)
-            target, vector, count_, start, depth_ = arguments
+            target, first, vector, count_, start, depth_ = arguments
             width = panel * emit.lanes
             size = builder.mul(depth_, emit.constant(width))
             panels = [start]
@@ -129,7 +129,7 @@ def _vector_tile(vectors: int):
 
                 return body
 
-            sums = [emit.load(target, v * emit.lanes) for v in range(vectors)] + [emit.zero()] * (8 - vectors)
+            sums = [emit.load(first, v * emit.lanes) for v in range(vectors)] + [emit.zero()] * (8 - vectors)
             k, sums = emit.loop(emit.constant(0), count_, phases, sums, rows(phases))
             if phases > 1:
                 _, sums = emit.loop(k, count_, 1, sums, rows(1))
@@ -140,7 +140,7 @@ def _vector_tile(vectors: int):
                 emit.store(sums[v], target, v * emit.lanes)
             return context.get_dummy_value()
 
-        return types.void(y, x, types.intp, first_panel, types.intp), generate_code
+        return types.void(y, begin, x, types.intp, first_panel, types.intp), generate_code
 
     return add_tile
 

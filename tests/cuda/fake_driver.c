@@ -1,5 +1,6 @@
-/* A libcuda of paper: enough of the driver for numba-cuda to find a device, and to be told of each error by it.
-   FAKE_INIT, FAKE_ALLOC: what these calls return; FAKE_<n>: the value of device attribute n. */
+/* A libcuda of paper: enough of the driver for numba-cuda to find a device, to load a kernel and to be told of errors.
+   FAKE_INIT, FAKE_ALLOC, FAKE_LAUNCH: what these calls return; FAKE_<n>: the value of device attribute n.
+   A launch is written to stdout, and what was set before it. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -30,7 +31,28 @@ static int cuCtxPushCurrent(void *context) { current = context; return 0; }
 static int cuCtxPopCurrent(void **context) { *context = current; current = 0; return 0; }
 static int cuCtxGetDevice(int *device) { *device = 0; return 0; }
 static int cuMemGetInfo(size_t *free, size_t *total) { *free = 123400000; *total = 4000000000; return 0; }
-static int cuMemAlloc(void **pointer, size_t size) { return number("FAKE_ALLOC", 2); }
+static int cuMemAlloc(void **pointer, size_t size) { *pointer = (void *)0x1000; return number("FAKE_ALLOC", 0); }
+
+static int cuLibraryLoadData(void **library) { *library = (void *)0x10; return 0; }
+static int cuLibraryGetKernel(void **kernel) { *kernel = (void *)0x20; return 0; }
+static int cuKernelSetAttribute(int which, int value, void *kernel, int device) {
+    printf("attribute %d of %p: %d\n", which, kernel, value);
+    return 0;
+}
+typedef struct { int id; char gap[4]; union { char room[64]; int number; } value; } Attribute;
+typedef struct { unsigned grid[3], block[3], shared; void *stream; Attribute *attributes; unsigned count; } Launch;
+static int cuLaunchKernelEx(const Launch *launch, void *kernel, void **arguments, void **more) {
+    printf("%p: grid %u %u %u, block %u %u %u, shared %u, stream %p", kernel, launch->grid[0], launch->grid[1],
+           launch->grid[2], launch->block[0], launch->block[1], launch->block[2], launch->shared, launch->stream);
+    for (unsigned k = 0; k < launch->count; k++)
+        printf(", attribute %d: %d", launch->attributes[k].id, launch->attributes[k].value.number);
+    printf("\n");
+    for (int k = 0; k < number("FAKE_ARGUMENTS", 0); k++) printf("%lld ", *(long long *)arguments[k]);
+    printf("\n");
+    fflush(stdout);
+    return number("FAKE_LAUNCH", 0);
+}
+static int fine(void) { return 0; }
 static int unknown(void) { return 999; }
 
 #define KNOWN(f) {#f, (void *)f}
@@ -38,7 +60,10 @@ static struct { const char *name; void *function; } functions[] = {
     KNOWN(cuInit), KNOWN(cuDriverGetVersion), KNOWN(cuDeviceGetCount), KNOWN(cuDeviceGet), KNOWN(cuDeviceGetName),
     KNOWN(cuDeviceGetUuid), KNOWN(cuDeviceGetAttribute), KNOWN(cuDevicePrimaryCtxRetain), KNOWN(cuCtxGetCurrent),
     KNOWN(cuCtxSetCurrent), KNOWN(cuCtxPushCurrent), KNOWN(cuCtxPopCurrent), KNOWN(cuCtxGetDevice),
-    KNOWN(cuMemGetInfo), KNOWN(cuMemAlloc)};
+    KNOWN(cuMemGetInfo), KNOWN(cuMemAlloc), KNOWN(cuLibraryLoadData), KNOWN(cuLibraryGetKernel),
+    KNOWN(cuKernelSetAttribute), KNOWN(cuLaunchKernelEx), {"cuKernelGetFunction", (void *)cuLibraryLoadData},
+    {"cuLibraryGetModule", (void *)cuLibraryLoadData}, {"cuKernelGetAttribute", (void *)fine},
+    {"cuFuncGetAttribute", (void *)fine}, {"cuMemFree", (void *)fine}, {"cuLibraryUnload", (void *)fine}};
 
 int cuGetProcAddress_v2(const char *name, void **function, int version, unsigned long long flags, int *status) {
     *function = strcmp(name, "cuGetProcAddress") ? (void *)unknown : (void *)cuGetProcAddress_v2;

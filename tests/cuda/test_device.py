@@ -51,6 +51,7 @@ def allocated():
     try:
         with device.errors("generate", asked=5 * 10**9):
             cuda.device_array(10**6)
+            return "it had room"
     except Exception as error:
         return f"{type(error).__name__}: {error}"
 
@@ -85,8 +86,8 @@ def python(code, *arguments, **environment):
 
 
 @pytest.fixture(scope="module")
-def on_paper(tmp_path_factory):
-    """case -> what is found, or the error."""
+def driver(tmp_path_factory):
+    """The environment in which there is a driver of paper."""
     compiler = shutil.which("cc") or shutil.which("gcc") or shutil.which("clang")
     if compiler is None or not sys.platform.startswith("linux"):
         pytest.skip("needs Linux and a C compiler, for a driver of paper")
@@ -94,12 +95,18 @@ def on_paper(tmp_path_factory):
     target = ["-shared", "-fPIC", "-o", folder / "libcuda.so.1", FOLDER / "fake_driver.c"]
     subprocess.run([compiler, *target], check=True)
     (folder / "libcuda.so").symlink_to("libcuda.so.1")
-    cases = {name: (environment, "found") for name, (environment, _) in CASES.items()}
-    cases |= {f"{name} (call)": ({"FAKE_ALLOC": code}, "allocated") for name, (code, _) in ALLOCATIONS.items()}
     environment = {"LD_LIBRARY_PATH": str(folder), **{name: str(value) for name, value in H200.items()}}
     with pytest.MonkeyPatch.context() as patch:
         patch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
-        return json.loads(python(SCRIPT, json.dumps(cases), **environment))
+        yield environment
+
+
+@pytest.fixture(scope="module")
+def on_paper(driver):
+    """case -> what is found, or the error."""
+    cases = {name: (environment, "found") for name, (environment, _) in CASES.items()}
+    cases |= {f"{name} (call)": ({"FAKE_ALLOC": code}, "allocated") for name, (code, _) in ALLOCATIONS.items()}
+    return json.loads(python(SCRIPT, json.dumps(cases), **driver))
 
 
 @real
@@ -126,6 +133,46 @@ def test_a_driver_of_paper(on_paper, case):
 def test_errors_of_a_driver_of_paper(on_paper, case):
     with pytest.raises(fastlstm.DeviceError, match=f"^DeviceError: generate: .*{ALLOCATIONS[case][1]}"):
         raise fastlstm.DeviceError(on_paper[f"{case} (call)"])
+
+
+LAUNCH = """
+import os
+import numpy as np
+from numba import cuda, float32, int64
+from fastlstm.backends.cuda import device
+
+@cuda.jit
+def fill(x, pair, count, value):
+    kept = cuda.shared.array(0, float32)
+    kept[cuda.threadIdx.x] = value
+    if cuda.grid(1) < count:
+        x[cuda.grid(1)] = kept[0] + pair[0] * pair[1]
+
+device.find()
+types = float32[::1], cuda.types.UniTuple(int64, 2), int64, float32
+launch = device.launcher(fill, types, 7, 96, 200_000, (cuda.device_array(5, np.float32), (11, -3), 5, 0.0), 48)
+launch()
+print("---", flush=True)
+os.environ["FAKE_LAUNCH"] = "720"
+try:
+    with device.errors("run"):
+        launch()
+except device.DeviceError as error:
+    print(error)
+"""
+
+
+@real
+def test_a_launch_on_a_driver_of_paper(driver):
+    """All blocks at once, with more shared memory than 48 KiB; arguments as the compiled kernel takes them."""
+    words = python(LAUNCH, FAKE_ARGUMENTS="10", FAKE_1="1024", **driver).splitlines()
+    assert words[:3] == [
+        "attribute 8 of 0x20: 200000",  # CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES
+        "0x20: grid 7 1 1, block 96 1 1, shared 200000, stream 0x30, attribute 2: 1",  # CU_LAUNCH_ATTRIBUTE_COOPERATIVE
+        "0 0 5 4 4096 5 4 11 -3 5 ",  # an array is its size, item size, address, shape and strides
+    ]
+    assert words[3] == "---" and words[4:8] == 2 * words[1:3]  # tried again, in case the thread had no context
+    assert words[8].startswith("run: the GPU does not take the whole grid at once (CUDA_ERROR_COOPERATIVE_LAUNCH_TOO")
 
 
 FOUND = """

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import os
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
 from typing import Any
@@ -95,14 +96,14 @@ def errors(doing: str, asked: int = 0) -> Iterator[None]:
         raise DeviceError(f"{doing}: {_explained(str(error), asked)}") from error
 
 
-def prepare(kernel: Any, argument_types: Sequence[Any], shared_bytes: int) -> None:
+def prepare(kernel: Any, argument_types: Sequence[Any], shared_bytes: int) -> Any:
     """Compile a kernel for the current device, for launches with so much dynamic shared memory and a grid at once.
 
-    kernel  what `cuda.jit` gives; it is launched as always
+    kernel  what `cuda.jit` gives; it is launched as always, or with `launcher`
     numba-cuda itself stays at 48 KiB (its issue 94), and starts a grid at once only where `this_grid` is called.
     """
     if simulated():
-        return
+        return kernel
     from cuda.bindings.driver import CUfunction_attribute
     from numba.cuda.cudadrv.driver import driver
 
@@ -112,6 +113,53 @@ def prepare(kernel: Any, argument_types: Sequence[Any], shared_bytes: int) -> No
         function = compiled._codelibrary.get_cufunc()
         attribute = CUfunction_attribute.CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES
         driver.cuKernelSetAttribute(attribute, shared_bytes, function.handle, function.device.id)
+    return compiled
+
+
+def launcher(
+    kernel: Any,
+    argument_types: Sequence[Any],
+    blocks: int,
+    threads: int,
+    shared_bytes: int,
+    arguments: Sequence[Any],
+    stream: int = 0,
+) -> Callable[[], None]:
+    """A call that launches `kernel` with these arguments, which are converted once: arrays have to be the device's.
+
+    stream  the address of a CUDA stream
+    What is returned keeps the arguments alive, and raises as `errors` turns it into DeviceError.
+    """
+    compiled = prepare(kernel, argument_types, shared_bytes)
+    if simulated():
+        return lambda: kernel[blocks, threads, 0, shared_bytes](*arguments)
+    from cuda.bindings import driver as api
+    from numba import cuda
+    from numba.cuda.cudadrv.driver import driver
+
+    converted: list[Any] = []
+    for kind, value in zip(compiled.argument_types, arguments, strict=True):
+        compiled._prepare_args(kind, value, stream, [], converted)
+    held = [v if isinstance(v, ctypes._SimpleCData) else ctypes.c_int64(int(v)) for v in converted]
+    places = (ctypes.c_void_p * len(held))(*map(ctypes.addressof, held))
+    function = api.CUfunction(int(compiled._codelibrary.get_cufunc().handle))
+    at_once = api.CUlaunchAttribute()
+    at_once.id = api.CUlaunchAttributeID.CU_LAUNCH_ATTRIBUTE_COOPERATIVE
+    at_once.value.cooperative = 1
+    config = api.CUlaunchConfig()
+    config.gridDimX, config.gridDimY, config.gridDimZ = blocks, 1, 1
+    config.blockDimX, config.blockDimY, config.blockDimZ = threads, 1, 1
+    config.sharedMemBytes, config.hStream = shared_bytes, api.CUstream(stream)
+    config.attrs, config.numAttrs = [at_once], 1
+    launch, address, fine = api.cuLaunchKernelEx, ctypes.addressof(places), api.CUresult.CUDA_SUCCESS
+
+    def call(_keep: Any = (arguments, held, places)) -> None:
+        result = launch(config, function, address, 0)
+        if result[0] != fine:
+            cuda.current_context()  # a thread's first call has none
+            driver._check_cuda_python_error("cuLaunchKernelEx", launch(config, function, address, 0))
+
+    return call
 
 
 def _numba_cuda() -> Any:

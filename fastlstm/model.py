@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import cached_property, partial
 from typing import Any
 
@@ -19,7 +20,7 @@ from fastlstm.sampling import Sampler
 from fastlstm.state import State, StateLike, state_of
 from fastlstm.stream import Stream
 
-DEVICES = ("cpu", "numpy")
+DEVICES = ("cpu", "cuda", "numpy")
 
 _ONE = np.ones(1, np.int64)  # a step is a sequence of one
 
@@ -29,7 +30,7 @@ class Model:
 
     layers   Embedding or OneHot (first only, or neither), then LSTM, GRU, Dense, Masking, Bidirectional and Reverse in
              any order, at least one of them with a state; with the last two the model has `run` only
-    device   "cpu" (compiled by Numba when first run) or "numpy" (plain NumPy)
+    device   "cpu" (compiled by Numba when first run), "cuda" (an NVIDIA GPU) or "numpy" (plain NumPy)
     dtype    "float32" or "float64", of the weights, the state and the outputs; that of the LSTM weights when None
     weights  how the matrices are stored: "float32", or fewer bytes for more speed at some cost in accuracy, "bfloat16"
              or "int8" (docs in `backends/narrow.py`; dtype float32 only); None is as dtype. `layers`, and what
@@ -289,29 +290,46 @@ def _backend_of(device: str) -> Any:
         from fastlstm.backends.reference import ReferenceBackend
 
         return ReferenceBackend
-    try:
+    with _numba_needed(device):
+        if device == "cuda":
+            from fastlstm.backends.cuda.backend import CudaBackend
+
+            return CudaBackend
         from fastlstm.backends.cpu import CpuBackend
+
+        return CpuBackend
+
+
+@contextmanager
+def _numba_needed(device: str) -> Iterator[None]:
+    try:
+        yield
     except ImportError as error:
         raise DeviceError(
-            f"device 'cpu' needs Numba, which cannot be imported ({error}); install numba, or pass device='numpy'"
+            f"device {device!r} needs Numba, which cannot be imported ({error}); install numba, or pass device='numpy'"
         ) from error
-    return CpuBackend
 
 
 def _checked_device(device: str) -> str:
-    if device == "cuda":
-        raise DeviceError("device 'cuda': this version has no CUDA backend; use device='cpu'")
     if device not in DEVICES:
         raise DeviceError(f"device {device!r} is not known; expected one of {', '.join(map(repr, DEVICES))}")
+    if device == "cuda":
+        with _numba_needed(device):
+            from fastlstm.backends.cuda.device import find
+
+        find()
     return device
 
 
 def _checked_threads(threads: int, device: str) -> int:
     n, most = arguments.count(threads, name="threads"), _cores()
-    if n > 1 and device == "numpy":
+    if n > 1 and device != "cpu":
+        theirs = {
+            "numpy": "those of NumPy's own linear algebra; set them there (OMP_NUM_THREADS)",
+            "cuda": "the GPU's, as many as the model and the batch need; leave threads at 1",
+        }
         raise ArgumentError(
-            f"threads is {n}, and device is 'numpy', whose threads are those of NumPy's own linear algebra; "
-            f"set them there (OMP_NUM_THREADS), or pass device='cpu'"
+            f"threads is {n}, and device is {device!r}, whose threads are {theirs[device]}, or pass device='cpu'"
         )
     if n > most:
         cores = f"{most} core{'s' if most > 1 else ''}"

@@ -29,7 +29,7 @@ OUTSIDE = {
     "layers": {"numpy"},
     "sampling": set(),
     "formats": {"numpy", "google", "google_crc32c", "h5py", "safetensors"},
-    "backends": {"numpy", "numba", "llvmlite", "cuda"},
+    "backends": {"numpy", "numba", "llvmlite", "cuda", "cupy"},
     "bench": {"numpy", "matplotlib", "tensorflow", "ai_edge_litert", "onnxruntime", "torch"},
     "recognise": {"numpy"},
     "verification": {"numpy", "tensorflow", "verify_common", "verify_graph", "verify_keras", "verify_signature"},

@@ -1,0 +1,213 @@
+"""The CUDA backend: programs on the device, and the launches that its calls come to."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+from numba import cuda
+from numpy.typing import NDArray
+
+from fastlstm.backends.base import Arrays, Drawing, Pair
+from fastlstm.backends.cuda import device
+from fastlstm.backends.cuda.fit import Fit, fit
+from fastlstm.backends.cuda.packing import lower, takes_products
+from fastlstm.backends.cuda.rooms import Data, Loaded, Room
+from fastlstm.backends.cuda.sequences import products
+from fastlstm.backends.narrow import FULL, INT8
+from fastlstm.errors import DeviceError, ShapeError
+from fastlstm.layers import Layer
+
+_LONG = 64  # rows times steps from which a sequence's products with the first layer's kernel are computed beforehand
+_PRODUCTS_BYTES = 256 << 20  # of them at a time
+
+
+class CudaBackend:
+    """See `base.Backend`."""
+
+    def __init__(self, layers: Sequence[Layer], dtype: np.dtype, storage: int = FULL) -> None:
+        if storage == INT8:
+            raise DeviceError("device 'cuda' stores weights as float32 or bfloat16; pass weights='bfloat16'")
+        self.properties = device.find()
+        self._layers, self._dtype, self._storage = list(layers), dtype, storage
+        self.program = lower(layers, dtype, storage)
+        with device.errors("putting the weights on the GPU", asked=self.program.weights.nbytes):
+            self._loaded = Loaded.of(self.program)
+        self._with_products: tuple[Loaded, Any, Any] | None = None
+        self._idle: dict[tuple[int, int], list[Room]] = {}
+
+    def fitted(self, batch: int) -> Fit:
+        """How a batch of so many rows is laid over the device."""
+        return self._fitted(self._loaded, batch)
+
+    def _fitted(self, loaded: Loaded, batch: int) -> Fit:
+        return fit(loaded.program.sizes, self.properties, batch)
+
+    def _room(self, loaded: Loaded, batch: int) -> Room:
+        """One that no other call is using; a list's pop and append are one step to other threads."""
+        try:
+            return self._idle[id(loaded), batch].pop()
+        except (KeyError, IndexError):
+            return Room(loaded, self._fitted(loaded, batch), batch)
+
+    def _give_back(self, room: Room) -> None:
+        self._idle.setdefault((id(room.loaded), room.batch), []).append(room)
+
+    def _launches(self, loaded: Loaded, batch: int) -> list[slice]:
+        """The rows of each launch."""
+        fitted = self._fitted(loaded, batch)
+        most = fitted.row_groups * fitted.rows
+        return [slice(first, min(first + most, batch)) for first in range(0, batch, most)]
+
+    def session(self) -> CudaSession:
+        return CudaSession(self)
+
+    def run(
+        self, xs: Arrays, state: Sequence[Pair], lengths: NDArray[np.int64]
+    ) -> tuple[NDArray[np.floating], list[Pair]]:
+        batch, steps = xs.shape[:2]
+        ys = np.zeros((batch, steps, self._width()), self._dtype)
+        if steps == 0:
+            return ys, [(c.copy(), h.copy()) for c, h in state]
+        loaded = self._loaded
+        if xs.ndim == 3 and batch * steps >= _LONG and takes_products(self._layers):
+            loaded = self._product_program()[0]
+        parts: list[list[Pair]] = []
+        with device.errors("run", asked=xs.nbytes + ys.nbytes):
+            for rows in self._launches(loaded, batch):
+                room = self._room(loaded, rows.stop - rows.start)
+                room.set_state([(c[rows], h[rows]) for c, h in state])
+                self.run_in(room, xs[rows], lengths[rows], ys[rows])
+                parts.append(room.state())
+                self._give_back(room)
+        return ys, _joined(parts)
+
+    def run_in(self, room: Room, xs: Arrays, lengths: NDArray[np.int64], ys: NDArray[np.floating]) -> None:
+        """A known sequence of a room's rows: ys is written where a row has not ended."""
+        batch, steps = xs.shape[:2]
+        if room.loaded is self._loaded:
+            data = _data(xs, lengths, ys=cuda.device_array(ys.shape, ys.dtype))
+            room.launch(data, steps, steps)
+            _copy_valid(ys, data.ys.copy_to_host(), lengths)
+            return
+        _, kernel, bias = self._product_program()
+        most = max(1, _PRODUCTS_BYTES // (batch * bias.nbytes))
+        for start in range(0, steps, most):
+            part = np.ascontiguousarray(xs[:, start : start + most])
+            count = part.shape[1]
+            out = cuda.device_array((batch * count, bias.size), self._dtype)
+            products(cuda.to_device(part.reshape(batch * count, -1)), kernel, bias, out)
+            ids = np.arange(batch * count).reshape(batch, count)
+            left = np.clip(lengths - start, 0, count)
+            data = _data(ids, left, ys=cuda.device_array((batch, count, ys.shape[2]), self._dtype), lookup=out)
+            room.launch(data, count, count)
+            _copy_valid(ys[:, start : start + count], data.ys.copy_to_host(), left)
+
+    def generate(
+        self, n: int, prime: Arrays, lengths: NDArray[np.int64], state: Sequence[Pair], drawing: Drawing | None
+    ) -> tuple[Arrays, list[Pair]]:
+        batch, steps = prime.shape[:2]
+        shape = (batch, n) if drawing else (batch, n, self._width())
+        outputs = np.empty(shape, np.int64 if drawing else self._dtype)
+        parts: list[list[Pair]] = []
+        with device.errors("generate", asked=outputs.nbytes):
+            for rows in self._launches(self._loaded, batch):
+                room = self._room(self._loaded, rows.stop - rows.start)
+                room.set_state([(c[rows], h[rows]) for c, h in state])
+                out = cuda.device_array(outputs[rows].shape, outputs.dtype)
+                data = _data(prime[rows], lengths[rows], **{"drawn" if drawing else "ys": out})
+                room.launch(data, steps, n, drawing, rows.start, free=True)
+                out.copy_to_host(outputs[rows])
+                parts.append(room.state())
+                self._give_back(room)
+        return outputs, _joined(parts)
+
+    def _width(self) -> int:
+        return self.program.output.stop - self.program.output.start
+
+    def _product_program(self) -> tuple[Loaded, Any, Any]:
+        """The program whose first layer looks its products with the inputs up; that layer's kernel and bias."""
+        if self._with_products is None:
+            program = lower(self._layers, self._dtype, self._storage, ahead=True)
+            assert program.first is not None
+            self._with_products = Loaded.of(program), *map(cuda.to_device, program.first)
+        return self._with_products
+
+
+class CudaSession:
+    """One live sequence, its state on the device: see `base.Session`.
+
+    A step takes a device array (`__cuda_array_interface__`: CuPy, PyTorch, Numba) without a copy to the host, and then
+    gives its output as one, which the next step overwrites.
+    """
+
+    def __init__(self, backend: CudaBackend) -> None:
+        self._backend = backend
+        self._room = Room(backend._loaded, backend.fitted(1), 1)
+        program, dtype = backend.program, backend._dtype
+        width = program.output.stop - program.output.start
+        self.output = np.zeros(width, dtype)
+        entry = program.input
+        self._takes_ids = entry is None
+        inputs = np.zeros((1, 1), np.int64) if entry is None else np.zeros((1, 1, entry.stop - entry.start), dtype)
+        self._data = _data(inputs, np.ones(1, np.int64), ys=cuda.to_device(np.zeros((1, 1, width), dtype)))
+        self._input = self._data.ids if entry is None else self._data.xs
+        self._flat = self._data.ys.reshape(width)
+
+    def stepper(self, size: int, convert: Callable[[Any], Any], output: NDArray[np.floating]) -> Callable[[Any], Any]:
+        """See `base.Session`."""
+
+        def step(x: Any) -> Any:
+            if hasattr(x, "__cuda_array_interface__"):
+                self._advance(self._from_device(x))
+                return self._flat
+            self._advance(np.asarray(convert(x)).reshape(self._input.shape))
+            self._flat.copy_to_host(self.output)
+            return output
+
+        return step
+
+    def _from_device(self, x: Any) -> Any:
+        found = cuda.as_cuda_array(x)
+        if found.size != self._input.size or found.dtype != self._input.dtype or not found.is_c_contiguous():
+            raise ShapeError(
+                f"x: a device array of shape {found.shape}, {found.dtype}; expected {self._input.size} contiguous "
+                f"elements of {self._input.dtype}"
+            )
+        return found.reshape(self._input.shape)
+
+    def _advance(self, x: Any) -> None:
+        with device.errors("step"):
+            self._input.copy_to_device(x)
+            self._room.launch(self._data, 1)
+
+    def process(self, xs: Arrays, ys: NDArray[np.floating]) -> None:
+        if len(xs):
+            with device.errors("process", asked=xs.nbytes + ys.nbytes):
+                self._backend.run_in(self._room, xs[None], np.array([len(xs)]), ys[None])
+
+    def state(self) -> list[Pair]:
+        return self._room.state()
+
+    def set_state(self, state: Sequence[Pair]) -> None:
+        self._room.set_state(state)
+
+
+def _data(inputs: Arrays, lengths: NDArray[np.int64], **outputs: Any) -> Data:
+    """With inputs (B, T, D), or ids (B, T), put on the device."""
+    name = "xs" if inputs.ndim == 3 else "ids"
+    return Data(cuda.to_device(lengths), **{name: cuda.to_device(np.ascontiguousarray(inputs))}, **outputs)
+
+
+def _copy_valid(ys: NDArray[np.floating], found: NDArray[np.floating], lengths: NDArray[np.int64]) -> None:
+    """found (B, T, V) -> ys, up to each row's length."""
+    for row, length in enumerate(lengths):
+        ys[row, :length] = found[row, :length]
+
+
+def _joined(parts: list[list[Pair]]) -> list[Pair]:
+    """The state of all rows of those of each launch."""
+    if len(parts) == 1:
+        return parts[0]
+    return [tuple(np.concatenate(arrays) for arrays in zip(*pairs, strict=True)) for pairs in zip(*parts, strict=True)]

@@ -1,0 +1,239 @@
+"""What Numba has no word for, as LLVM and PTX: 16-byte loads, words that other blocks read, sums over a warp.
+
+`simulated.py` has the same in Python; `primitives.py` chooses.
+"""
+
+from __future__ import annotations
+
+from llvmlite import ir
+from numba import types
+from numba.cuda import cgutils
+from numba.cuda.extending import intrinsic
+
+LANES = 32
+_EVERY_LANE = 0xFFFFFFFF
+
+
+def _place(context, builder, array_type, array, index, lanes):
+    """Where array[index] lies, as a pointer to a vector of so many elements."""
+    data = context.make_array(array_type)(context, builder, array).data
+    element = context.get_value_type(array_type.dtype)
+    return builder.bitcast(builder.gep(data, [index]), ir.VectorType(element, lanes).as_pointer())
+
+
+@intrinsic
+def load4(typing_context, array, index):
+    """array[index : index + 4] as four numbers, which begin on a 16-byte boundary.
+
+    Of an array of uint32, which holds bfloat16 weights, `index` counts weights, two a word: the word itself is the
+    first as a float32, and shifted up it is the second (`narrow.py`); they begin on an 8-byte boundary.
+    """
+    narrow = array.dtype == types.uint32
+    element = types.float32 if narrow else array.dtype
+
+    def generate_code(context, builder, signature, arguments):
+        memory, at = arguments
+        if narrow:
+            at = builder.ashr(at, ir.Constant(at.type, 1))
+        loaded = builder.load(_place(context, builder, array, memory, at, 2 if narrow else 4))
+        loaded.align = 8 if narrow else 16
+        numbers = [builder.extract_element(loaded, ir.Constant(ir.IntType(32), k)) for k in range(2 if narrow else 4)]
+        if narrow:
+            words, numbers = numbers, []
+            for word in words:
+                for bits in (word, builder.shl(word, ir.Constant(word.type, 16))):
+                    numbers.append(builder.bitcast(bits, ir.FloatType()))
+        return cgutils.pack_array(builder, numbers)
+
+    return types.UniTuple(element, 4)(array, types.int64), generate_code
+
+
+def _word(context, builder, words, memory, index):
+    """The address of a word."""
+    return builder.gep(context.make_array(words)(context, builder, memory).data, [index])
+
+
+def _constant(value, bits=64):
+    return ir.Constant(ir.IntType(bits), value)
+
+
+@intrinsic
+def post(typing_context, words, index, value, stamp):
+    """Write `value` for other blocks, together with `stamp` (int32), which tells them that it has come.
+
+    A word is 32 bits of the value below the stamp, and one store, which a reader sees whole or not at all; so no order
+    between stores is needed. A float64 takes two words.
+    """
+    halves = value.bitwidth // 32
+
+    def generate_code(context, builder, signature, arguments):
+        memory, at, number, mark = arguments
+        upper = builder.shl(builder.zext(mark, ir.IntType(64)), _constant(32))
+        bits = builder.bitcast(number, ir.IntType(value.bitwidth))
+        bits = builder.zext(bits, ir.IntType(64)) if halves == 1 else bits
+        for k in range(halves):
+            place = builder.add(builder.mul(at, _constant(halves)), _constant(k))
+            address = _word(context, builder, words, memory, place)
+            half = builder.and_(builder.lshr(bits, _constant(32 * k)), _constant(0xFFFFFFFF))
+            kind = ir.FunctionType(ir.VoidType(), [address.type, ir.IntType(64)])
+            store = ir.InlineAsm(kind, "st.relaxed.gpu.global.u64 [$0], $1;", "l,l,~{memory}", side_effect=True)
+            builder.call(store, [address, builder.or_(half, upper)])
+        return context.get_dummy_value()
+
+    return types.void(words, types.int64, value, types.int32), generate_code
+
+
+@intrinsic
+def peek(typing_context, words, index, stamp, like):
+    """(whether a value with `stamp` has come, the value, of the type of `like`): from L2, where all blocks meet."""
+    halves = like.bitwidth // 32
+    result = types.Tuple([types.boolean, like])
+
+    def generate_code(context, builder, signature, arguments):
+        memory, at, mark, _ = arguments
+        ready, bits = ir.Constant(ir.IntType(1), 1), _constant(0)
+        for k in range(halves):
+            place = builder.add(builder.mul(at, _constant(halves)), _constant(k))
+            address = _word(context, builder, words, memory, place)
+            kind = ir.FunctionType(ir.IntType(64), [address.type])
+            load = ir.InlineAsm(kind, "ld.relaxed.gpu.global.u64 $0, [$1];", "=l,l,~{memory}", side_effect=True)
+            word = builder.call(load, [address])
+            came = builder.icmp_signed("==", builder.trunc(builder.lshr(word, _constant(32)), ir.IntType(32)), mark)
+            ready = builder.and_(ready, came)
+            half = builder.and_(word, _constant(0xFFFFFFFF))
+            bits = builder.or_(bits, builder.shl(half, _constant(32 * k)))
+        bits = builder.trunc(bits, ir.IntType(32)) if halves == 1 else bits
+        number = builder.bitcast(bits, context.get_value_type(like))
+        return context.make_tuple(builder, result, [ready, number])
+
+    return result(words, types.int64, types.int32, like), generate_code
+
+
+@intrinsic
+def arrive(typing_context, counters, index):
+    """Count this block's arrival at counters[index]: what it wrote before is seen by who sees the count."""
+
+    def generate_code(context, builder, signature, arguments):
+        address = _word(context, builder, counters, *arguments)
+        kind = ir.FunctionType(ir.VoidType(), [address.type])
+        add = ir.InlineAsm(kind, "red.release.gpu.global.add.u64 [$0], 1;", "l,~{memory}", side_effect=True)
+        builder.call(add, [address])
+        return context.get_dummy_value()
+
+    return types.void(counters, types.int64), generate_code
+
+
+@intrinsic
+def arrivals(typing_context, counters, index):
+    """counters[index], and with it what the blocks wrote that it counts."""
+
+    def generate_code(context, builder, signature, arguments):
+        address = _word(context, builder, counters, *arguments)
+        kind = ir.FunctionType(ir.IntType(64), [address.type])
+        load = ir.InlineAsm(kind, "ld.acquire.gpu.global.u64 $0, [$1];", "=l,l,~{memory}", side_effect=True)
+        return builder.call(load, [address])
+
+    return types.int64(counters, types.int64), generate_code
+
+
+def _shuffled(builder, value, distance):
+    """`value` (32 bits) of the lane whose number differs by the bit `distance`."""
+    module = builder.module
+    i32 = ir.IntType(32)
+    kind = ir.FunctionType(i32, [i32, i32, i32, i32])
+    name = "llvm.nvvm.shfl.sync.bfly.i32"
+    function = module.globals.get(name) or ir.Function(module, kind, name)
+    every, last = ir.Constant(i32, _EVERY_LANE), ir.Constant(i32, LANES - 1)
+    return builder.call(function, [every, value, ir.Constant(i32, distance), last])
+
+
+def _of_other_lane(builder, value, distance):
+    if isinstance(value.type, ir.FloatType):
+        bits = _shuffled(builder, builder.bitcast(value, ir.IntType(32)), distance)
+        return builder.bitcast(bits, value.type)
+    halves = builder.bitcast(value, ir.VectorType(ir.IntType(32), 2))
+    result = ir.Constant(halves.type, ir.Undefined)
+    for k in range(2):
+        place = ir.Constant(ir.IntType(32), k)
+        half = _shuffled(builder, builder.extract_element(halves, place), distance)
+        result = builder.insert_element(result, half, place)
+    return builder.bitcast(result, value.type)
+
+
+def _warp_barrier(builder):
+    module = builder.module
+    name = "llvm.nvvm.bar.warp.sync"
+    kind = ir.FunctionType(ir.VoidType(), [ir.IntType(32)])
+    builder.call(module.globals.get(name) or ir.Function(module, kind, name), [_constant(_EVERY_LANE, 32)])
+
+
+@intrinsic
+def warp_sums(typing_context, numbers, lane, place, index):
+    """place[index + k] = the sum over the warp's lanes of numbers[k], for all lanes to read; `place` is shared memory.
+
+    numbers  a tuple of 4 or 16. At each stage a lane hands half of its numbers over and adds those it is given: of 16
+             that makes 16 shuffles, not 80. The order of a sum is the same whatever their count
+    """
+
+    def generate_code(context, builder, signature, arguments):
+        sums, number, memory, at = cgutils.unpack_tuple(builder, arguments[0]), *arguments[1:]
+        distance, mine = LANES // 2, _constant(0)
+        while distance:
+            if len(sums) == 1:
+                sums = [builder.fadd(sums[0], _of_other_lane(builder, sums[0], distance))]
+            else:
+                half = len(sums) // 2
+                upper = builder.icmp_signed("!=", builder.and_(number, _constant(distance)), _constant(0))
+                kept = [builder.select(upper, sums[k + half], sums[k]) for k in range(half)]
+                given = [builder.select(upper, sums[k], sums[k + half]) for k in range(half)]
+                taken = [_of_other_lane(builder, value, distance) for value in given]
+                sums = [builder.fadd(a, b) for a, b in zip(kept, taken, strict=True)]
+                mine = builder.add(mine, builder.select(upper, _constant(half), _constant(0)))
+            distance //= 2
+        _warp_barrier(builder)  # others may still be reading what stood there
+        builder.store(sums[0], _word(context, builder, place, memory, builder.add(at, mine)))
+        _warp_barrier(builder)
+        return context.get_dummy_value()
+
+    return types.void(numbers, types.int64, place, types.int64), generate_code
+
+
+@intrinsic
+def warp_sum(typing_context, number):
+    """The sum over the warp's lanes, the same bits in every lane."""
+
+    def generate_code(context, builder, signature, arguments):
+        (value,) = arguments
+        distance = LANES // 2
+        while distance:
+            value = builder.fadd(value, _of_other_lane(builder, value, distance))
+            distance //= 2
+        return value
+
+    return number(number), generate_code
+
+
+@intrinsic
+def warp_largest(typing_context, number):
+    """The largest of the warp's lanes; a NaN is passed over."""
+
+    def generate_code(context, builder, signature, arguments):
+        (value,) = arguments
+        distance = LANES // 2
+        while distance:
+            other = _of_other_lane(builder, value, distance)
+            value = builder.select(builder.fcmp_ordered(">", other, value), other, value)
+            distance //= 2
+        return value
+
+    return number(number), generate_code
+
+
+@intrinsic
+def pause(typing_context):
+    """Called while waiting for another block."""
+
+    def generate_code(context, builder, signature, arguments):
+        return context.get_dummy_value()
+
+    return types.void(), generate_code

@@ -1,0 +1,21 @@
+"""The words that the kernels are written in beyond Numba's own: on a device, or in Numba's simulator."""
+
+from __future__ import annotations
+
+from numba import config
+
+if config.ENABLE_CUDASIM:
+    from fastlstm.backends.cuda import simulated as chosen
+else:
+    from fastlstm.backends.cuda import intrinsics as chosen  # type: ignore[no-redef]
+
+LANES = chosen.LANES
+load4 = chosen.load4
+post = chosen.post
+peek = chosen.peek
+arrive = chosen.arrive
+arrivals = chosen.arrivals
+pause = chosen.pause
+warp_sums = chosen.warp_sums
+warp_sum = chosen.warp_sum
+warp_largest = chosen.warp_largest

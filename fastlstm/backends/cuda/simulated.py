@@ -1,0 +1,108 @@
+"""`intrinsics.py` for Numba's CUDA simulator, where a thread of a block is a thread of Python.
+
+A warp has four lanes here: enough for what goes on between them, and few enough to wait for.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+
+import numpy as np
+
+LANES = 4
+_PATIENCE = 60.0  # seconds that a thread waits for others
+
+
+def load4(array, index):
+    if array.dtype == np.uint32:
+        assert index % 4 == 0, "a device would not load this"
+        pair = np.asarray(array[index // 2 : index // 2 + 2])
+        return tuple(np.stack([pair, pair << np.uint32(16)], axis=1).ravel().view(np.float32))
+    assert index * array.dtype.itemsize % 16 == 0, "a device would not load this"
+    return tuple(array[index + k] for k in range(4))
+
+
+def _bits(value):
+    return np.atleast_1d(value).view(np.uint32)
+
+
+def post(words, index, value, stamp):
+    halves = _bits(value)
+    for k, half in enumerate(halves):
+        words[index * len(halves) + k] = np.uint64(half) | np.uint64(stamp) << np.uint64(32)
+
+
+def peek(words, index, stamp, like):
+    count = len(_bits(like))
+    found = [int(words[index * count + k]) for k in range(count)]
+    value = np.array([word & 0xFFFFFFFF for word in found], np.uint32).view(type(like))[0]
+    return all(word >> 32 == stamp for word in found), value
+
+
+_counting = threading.Lock()
+
+
+def arrive(counters, index):
+    with _counting:
+        counters[index] += 1
+
+
+def arrivals(counters, index):
+    return counters[index]
+
+
+class _Warp:
+    """Where the lanes of a warp meet, each with its number or tuple of numbers."""
+
+    def __init__(self) -> None:
+        self.barrier = threading.Barrier(LANES)
+        self.given = [None] * LANES
+
+    def meet(self, lane, value):
+        self.given[lane] = value
+        self.barrier.wait(_PATIENCE)
+        values = list(self.given)
+        self.barrier.wait(_PATIENCE)
+        return values
+
+
+def _met(value):
+    thread = threading.current_thread()
+    warps = thread._manager.__dict__.setdefault("warps", {})
+    lane = thread.thread_id % LANES
+    return warps.setdefault(thread.thread_id // LANES, _Warp()).meet(lane, value)
+
+
+def _added(rows):
+    """In the order in which the lanes of a real warp are added."""
+    while len(rows) > 1:
+        half = len(rows) // 2
+        rows = [rows[k] + rows[k + half] for k in range(half)]
+    return rows[0]
+
+
+def warp_sums(numbers, lane, place, index):
+    rows = _met(numbers)
+    for k in range(len(numbers)):
+        place[index + k] = _added([row[k] for row in rows])
+    _met(None)
+
+
+def warp_sum(number):
+    return _added(_met(number))
+
+
+def warp_largest(number):
+    return max(_met(number))
+
+
+def pause():
+    """Let others run; raise where they will not come."""
+    thread = threading.current_thread()
+    if thread.abort:
+        raise RuntimeError("another thread of the block has failed")
+    now = time.monotonic()
+    if now - thread.__dict__.setdefault("waits_since", now) > _PATIENCE:
+        raise TimeoutError(f"block {thread.blockIdx}: a word that it waits for was not written")
+    time.sleep(0)

@@ -1,0 +1,159 @@
+"""What every block computes for itself, over whole vectors of its arena, by all its threads.
+
+A thread has the same elements of a vector in each pass over it, so that passes need no barrier between them; what
+another operation reads is complete after the barrier that follows each of them (`steps.py`).
+"""
+
+from __future__ import annotations
+
+import math
+
+from numba import cuda
+
+from fastlstm.backends import scalar as s
+from fastlstm.backends.cpu_vectors import LOG_SOFTMAX, SOFTMAX
+from fastlstm.backends.cuda import packing as p
+from fastlstm.backends.cuda.cells import activation
+from fastlstm.backends.cuda.jit import called, device
+from fastlstm.backends.cuda.primitives import LANES, warp_largest, warp_sum
+
+
+@device
+def block_sum(value, scratch):
+    """The sum of the threads' float64 `value`, the same bits in all; scratch: shared, one a warp."""
+    value, thread = warp_sum(value), cuda.threadIdx.x
+    cuda.syncthreads()
+    if thread % LANES == 0:
+        scratch[thread // LANES] = value
+    cuda.syncthreads()
+    total = 0.0
+    for k in range(cuda.blockDim.x // LANES):
+        total += scratch[k]
+    return total
+
+
+@device
+def block_largest(value, scratch):
+    value, thread = warp_largest(value), cuda.threadIdx.x
+    cuda.syncthreads()
+    if thread % LANES == 0:
+        scratch[thread // LANES] = value
+    cuda.syncthreads()
+    largest = scratch[0]
+    for k in range(1, cuda.blockDim.x // LANES):
+        largest = max(largest, scratch[k])
+    return largest
+
+
+@called
+def softmax(code, arena, start, n, scratch):
+    """arena[start : start + n] = exp(x) / sum(exp(x)), or its logarithm."""
+    thread, threads = cuda.threadIdx.x, cuda.blockDim.x
+    largest = -math.inf
+    for j in range(thread, n, threads):
+        largest = max(largest, float(arena[start + j]))
+    largest = arena.dtype.type(block_largest(largest, scratch))
+    total = 0.0
+    for j in range(thread, n, threads):
+        arena[start + j] -= largest
+        total += math.exp(arena[start + j])
+    total = block_sum(total, scratch)
+    for j in range(thread, n, threads):
+        x = float(arena[start + j])
+        arena[start + j] = math.exp(x) / total if code == SOFTMAX else x - math.log(total)
+
+
+@called
+def _activate(code, arena, start, n, scratch):
+    if code in (SOFTMAX, LOG_SOFTMAX):
+        softmax(code, arena, start, n, scratch)
+    else:
+        for j in range(cuda.threadIdx.x, n, cuda.blockDim.x):
+            arena[start + j] = activation(code, arena[start + j])
+
+
+@called
+def _normalise(arena, start, n, table, gamma, beta, epsilon, scratch):
+    """arena[start : start + n] = gamma * (x - mean) / sqrt(variance + epsilon) + beta; the sums in float64."""
+    thread, threads = cuda.threadIdx.x, cuda.blockDim.x
+    mean = 0.0
+    for j in range(thread, n, threads):
+        mean += arena[start + j]
+    mean = block_sum(mean, scratch) / n
+    variance = 0.0
+    for j in range(thread, n, threads):
+        variance += (arena[start + j] - mean) * (arena[start + j] - mean)
+    scale = 1.0 / math.sqrt(block_sum(variance, scratch) / n + epsilon)
+    for j in range(thread, n, threads):
+        arena[start + j] = table[gamma + j] * ((arena[start + j] - mean) * scale) + table[beta + j]
+
+
+@called
+def norm_cell(program, o, table, arena, row, scratch):
+    """An LSTM's cell with layer norm, or with an activation across the units, of one row."""
+    n, z, c, target = program[o + p.UNITS], row + program[o + p.A], row + program[o + p.C], row + program[o + p.TARGET]
+    norm, peepholes = program[o + p.NORM], program[o + p.PEEPHOLES]
+    phi, sigma = program[o + p.ACTIVATION], program[o + p.RECURRENT_ACTIVATION]
+    thread, threads = cuda.threadIdx.x, cuda.blockDim.x
+    epsilon = table[norm + 10 * n] if norm != p.NONE else table.dtype.type(0)
+    if norm != p.NONE:  # gamma (4, H), bias (4, H), gamma and beta of the cell state (H), epsilon
+        for k in range(4):
+            _normalise(arena, z + k * n, n, table, norm + k * n, norm + (4 + k) * n, epsilon, scratch)
+    if peepholes != p.NONE:
+        for j in range(thread, n, threads):
+            arena[z + j] += table[peepholes + j] * arena[c + j]
+            arena[z + n + j] += table[peepholes + n + j] * arena[c + j]
+    _activate(sigma, arena, z, n, scratch)
+    _activate(sigma, arena, z + n, n, scratch)
+    _activate(phi, arena, z + 2 * n, n, scratch)
+    for j in range(thread, n, threads):
+        arena[c + j] = arena[z + n + j] * arena[c + j] + arena[z + j] * arena[z + 2 * n + j]
+    if norm != p.NONE:
+        _normalise(arena, c, n, table, norm + 8 * n, norm + 9 * n, epsilon, scratch)
+    for j in range(thread, n, threads):
+        x = arena[c + j]
+        if program[o + p.CLIP] != p.NONE:
+            x = s.clip(x, table[program[o + p.CLIP]])
+        arena[c + j] = x
+        arena[z + 2 * n + j] = x
+        if peepholes != p.NONE:
+            arena[z + 3 * n + j] += table[peepholes + 2 * n + j] * x
+    _activate(sigma, arena, z + 3 * n, n, scratch)
+    _activate(phi, arena, z + 2 * n, n, scratch)
+    for j in range(thread, n, threads):
+        arena[target + j] = arena[z + 3 * n + j] * arena[z + 2 * n + j]
+
+
+@called
+def element(program, o, arena, row, j):
+    """AROUND: element j of what a layer puts out with its input x around it."""
+    target, mask, h = program[o + p.TARGET], program[o + p.MASK], arena[row + program[o + p.H] + j]
+    zero = arena.dtype.type(0)
+    if mask != p.NONE and arena[row + mask] != zero:
+        h = zero
+    if program[o + p.A] != p.NONE:
+        x = arena[row + program[o + p.A] + j]
+        if program[o + p.B] == p.NONE:
+            h = h + x
+        elif program[o + p.C] == p.NONE:
+            h = s.blend(arena[row + program[o + p.B] + j], x, h)
+        else:
+            h = x * arena[row + program[o + p.B] + j] + h * arena[row + program[o + p.C] + j]
+    arena[row + target + j] = h
+
+
+@called
+def mask_value(program, o, table, arena, row, scratch):
+    """MASK_VALUE of one row: the mask, and the row without the value where it is masked."""
+    x, y, n = row + program[o + p.A], row + program[o + p.TARGET], program[o + p.UNITS]
+    thread, threads, value = cuda.threadIdx.x, cuda.blockDim.x, table[program[o + p.VALUE]]
+    others = 0.0
+    for j in range(thread, n, threads):
+        if arena[x + j] != value:
+            others += 1.0
+    live = block_sum(others, scratch) > 0.0
+    zero = arena.dtype.type(0)
+    for j in range(thread, n, threads):
+        arena[y + j] = arena[x + j] if live else zero
+    if thread == 0:
+        arena[row + program[o + p.MASK]] = zero if live else arena.dtype.type(1)

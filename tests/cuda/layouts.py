@@ -1,0 +1,26 @@
+"""Small grids for the simulator, instead of what `fit.py` would choose for a GPU."""
+
+from unittest import mock
+
+from fastlstm.backends.cuda import packing as p
+from fastlstm.backends.cuda.fit import Fit
+
+
+def laid_out(*, unit_groups=1, row_groups=1, rows=None, warps=2, resident=True, arena_resident=True):
+    """In the block, every batch is laid out so; a group's rows are as many as it takes where `rows` is None."""
+    from fastlstm.backends.cuda import backend
+    from fastlstm.backends.cuda.primitives import LANES
+
+    def fit(sizes, device, batch):
+        of_group = rows or -(-batch // row_groups)
+        launches = -(-batch // (row_groups * of_group))
+        chosen = [resident if isinstance(resident, bool) else resident(k) for k in range(len(sizes.products))]
+        parts = [of_group * p.ROW_BYTES, sizes.operations * p.COLUMNS * 4]
+        parts += [of_group * sizes.row_size * sizes.itemsize] if arena_resident else []
+        for product, stays in zip(sizes.products, chosen, strict=True):
+            parts += [-(-product.units // unit_groups) * product.columns * product.column_bytes] if stays else []
+        shared = p.SCRATCH_BYTES + sum(-(-part // 16) * 16 for part in parts)
+        return Fit(row_groups, unit_groups, of_group, launches, warps * LANES, tuple(chosen), arena_resident, shared,
+                   0.0, 0.0, "a test's layout")  # fmt: skip
+
+    return mock.patch.object(backend, "fit", fit)

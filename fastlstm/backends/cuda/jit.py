@@ -1,9 +1,18 @@
-"""How device functions are compiled."""
+"""How kernels and device functions are compiled."""
 
 from __future__ import annotations
 
+from typing import Any
+
 from numba import config, cuda
 
-# Inlined, so that inside it is known what is constant and in which memory an array lies.
-device = cuda.jit(device=True, **({} if config.ENABLE_CUDASIM else {"forceinline": True}))
+MOST_THREADS = 512  # of a block
+
+_KERNEL: dict[str, Any] = {"cache": True, "max_registers": 65536 // MOST_THREADS}
+_INLINED: dict[str, Any] = {"forceinline": True}  # so that it is known in which memory an array lies
+if config.ENABLE_CUDASIM:  # which does not know these options
+    _KERNEL, _INLINED = {}, {}
+
+kernel = cuda.jit(**_KERNEL)
+device = cuda.jit(device=True, **_INLINED)
 called = cuda.jit(device=True)  # large, and rarely called

@@ -13,13 +13,9 @@ from fastlstm.backends.cuda import packing as p
 from fastlstm.backends.cuda import settings as c
 from fastlstm.backends.cuda.drawing import draw, largest
 from fastlstm.backends.cuda.exchange import meet, place_of
-from fastlstm.backends.cuda.jit import device
+from fastlstm.backends.cuda.jit import MOST_THREADS, device, kernel
 from fastlstm.backends.cuda.primitives import pause, peek, post
 from fastlstm.backends.cuda.steps import advance, begin_rows, enter
-
-
-MOST_THREADS = 512
-_kernel = cuda.jit(cache=True, max_registers=65536 // MOST_THREADS)
 
 
 @device
@@ -183,7 +179,7 @@ def _loop(operations, weights, table, lookup, words, counters, spill, state, xs,
         counters[base], counters[met] = stamp, turn
 
 
-@_kernel
+@kernel
 def loop(operations, weights, table, lookup, words, counters, state, xs, ids, lengths, ys, drawn, stop, order, mass,
          temperature, top_p, call):  # fmt: skip
     """Prime, or a known sequence, then outputs fed back: every time step of the launch's rows.
@@ -200,7 +196,7 @@ def loop(operations, weights, table, lookup, words, counters, state, xs, ids, le
           mass, temperature, top_p, call)  # fmt: skip
 
 
-@_kernel
+@kernel
 def loop_spilled(operations, weights, table, lookup, words, counters, spill, state, xs, ids, lengths, ys, drawn, stop,
                  order, mass, temperature, top_p, call):  # fmt: skip
     """`loop` with the arenas, which do not fit into shared memory, in spill (blocks, .)."""
@@ -228,8 +224,12 @@ def _signatures() -> dict[str, tuple[Any, tuple[types.Type, ...], int]]:
     found = {}
     for name, kind in stored.items():
         dtype = np.dtype(np.float64 if name == "float64" else np.float32)
-        found[f"loop {name}"] = loop, argument_types(dtype, np.dtype(kind), False), 512
-    found["loop_spilled float32"] = loop_spilled, argument_types(np.dtype(np.float32), np.dtype(np.float32), True), 512
+        found[f"loop {name}"] = loop, argument_types(dtype, np.dtype(kind), False), MOST_THREADS
+    found["loop_spilled float32"] = (
+        loop_spilled,
+        argument_types(np.dtype(np.float32), np.dtype(np.float32), True),
+        MOST_THREADS,
+    )
     return found
 
 

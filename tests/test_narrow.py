@@ -173,26 +173,27 @@ from numba import njit, types
 from fastlstm.backends import narrow_simd
 floats = types.CPointer(types.float32)
 
-@njit(types.void(floats, floats, types.intp, floats))
-def bfloat16(y, x, count, panel):
-    narrow_simd.bfloat16_tile_8(y, x, count, panel, 2 * narrow_simd._LANES)
+@njit(types.void(floats, floats, types.intp, floats, types.intp))
+def bfloat16(y, x, count, panel, depth):
+    narrow_simd.bfloat16_tile_8(y, x, count, panel, narrow_simd.PANEL, depth)
 
-@njit(types.void(floats, floats, types.intp, floats, floats, floats, floats))
-def int8(y, levels, count, panel, columns, surplus, scale):
-    narrow_simd.int8_tile_8(y, levels, count, panel, 2 * narrow_simd._LANES, columns, surplus, scale)
+@njit(types.void(floats, floats, types.intp, floats, types.intp))
+def int8(y, levels, count, panel, depth):
+    narrow_simd.int8_tile_8(y, levels, count, panel, narrow_simd.PANEL, depth)
 
 print(json.dumps([function.inspect_asm(function.signatures[0]) for function in (bfloat16, int8)]))
 """
 AVX512 = CPUS["skylake-avx512"][0]
 #: CPU -> its features, and how often an instruction stands in the innermost loop of 16-bit and of 8-bit weights
 BY_FUSED, BY_BYTES = {"vfmadd231ps": 16, "vpslld": 8}, {"vpmaddubsw": 8, "vpmaddwd": 8, "vpaddd": 8}
+HALF_SHIFTED = {"vfmadd231ps": 16, "vpslld": 4}  # the other half is read anew, by what LLVM likes best
 LOOPS = {
     "generic": ("", {"mulps": 16, "addps": 16, "pslld": 8}, {"pmaddwd": 16, "paddd": 16}),
     "nehalem": ("+sse3,+ssse3", {"mulps": 16, "addps": 16, "pslld": 8}, {"pmaddubsw": 8, "pmaddwd": 8, "paddd": 8}),
-    "haswell": (AVX2, BY_FUSED, BY_BYTES),
+    "haswell": (AVX2, HALF_SHIFTED, BY_BYTES),
     "skylake-avx512": (AVX512, BY_FUSED, BY_BYTES),
     "znver4": (f"{AVX512},+avx512vnni", BY_FUSED, {"vpdpbusd": 8}),
-    "alderlake": (f"{AVX2},+avxvnni", BY_FUSED, {"vpdpbusd": 8}),
+    "alderlake": (f"{AVX2},+avxvnni", HALF_SHIFTED, {"vpdpbusd": 8}),
 }
 
 

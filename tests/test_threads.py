@@ -39,9 +39,9 @@ def layers(kind, dtype="float32"):
     return models.layers_of([*stack, models.dense(rng, width, 9)], dtype)
 
 
-def pair(kind, threads, dtype="float32"):
+def pair(kind, threads, dtype="float32", weights=None):
     own = layers(kind, dtype)
-    return fastlstm.Model(own, dtype=dtype), fastlstm.Model(own, dtype=dtype, threads=threads)
+    return [fastlstm.Model(own, dtype=dtype, weights=weights, threads=number) for number in (1, threads)]
 
 
 def same(one, other):
@@ -71,10 +71,14 @@ def let_them_help(one, shared, call, seconds=20.0):
     assert given, "no share has been given"
 
 
-@pytest.mark.parametrize("kind", ["lstm", "options", "norm", "gru", "highway", "masked", "ids"])
-def test_same_bits_for_any_number_of_threads(kind):
+@pytest.mark.parametrize(
+    ("kind", "weights"),
+    [(kind, None) for kind in ("lstm", "options", "norm", "gru", "highway", "masked", "ids")]
+    + [(kind, weights) for kind in ("lstm", "options", "gru", "highway") for weights in ("bfloat16", "int8")],
+)
+def test_same_bits_for_any_number_of_threads(kind, weights):
     for threads in (2, 4):
-        one, shared = pair(kind, threads)
+        one, shared = pair(kind, threads, weights=weights)
         let_them_help(one, shared, lambda model: model.run(inputs(kind, 1500)))
         for shape in [(3,), (13,)]:
             same(one.step(inputs(kind, *shape)), shared.step(inputs(kind, *shape)))

@@ -20,7 +20,7 @@ from fastlstm.backends.cpu_vectors import LINEAR, activate, add_scaled, clip, fi
 from fastlstm.backends.jit import inner, scalar
 from fastlstm.backends.memory import at
 from fastlstm.backends.narrow import FULL
-from fastlstm.backends.narrow_products import add_narrow_products
+from fastlstm.backends.narrow_products import OF_H, OF_X, add_narrow_products
 from fastlstm.backends.simd import copy_lanes, lanes_of
 from fastlstm.backends.units import plain_cells
 
@@ -42,10 +42,8 @@ def lstm(op, weights, arena, row_size, tokens, rows, batch):
     if op[p.STORAGE] == FULL:
         add_products(op, arena, row_size, rows, batch, op[p.GATES], width, x, depth, kernel)
     else:
-        if op[p.IN]:
-            add_narrow_products(op, arena, row_size, rows, batch, op[p.GATES], width, x, op[p.IN], kernel)
-        kernel = at(weights, op[p.RECURRENT])
-        add_narrow_products(op, arena, row_size, rows, batch, op[p.GATES], width, op[p.H], op[p.OUT], kernel)
+        z, h = op[p.GATES], op[p.H]
+        add_narrow_products(op, arena, row_size, rows, batch, z, width, h, op[p.IN], op[p.OUT], kernel, OF_X | OF_H)
     for r in range(batch):
         _cell(op, weights, at(arena, rows[r] * row_size))
     if op[p.PROJECTION] != p.NONE:
@@ -62,7 +60,8 @@ def lstm_block(op, weights, arena, row_size, tokens, rows, batch):
     if op[p.STORAGE] == FULL:
         add_blocks(op, arena, row_size, rows, batch, op[p.GATES], width, x, inputs, kernel, depth)
     elif inputs:
-        add_narrow_products(op, arena, row_size, rows, batch, op[p.GATES], width, x, inputs, kernel)
+        z, h = op[p.GATES], op[p.H]
+        add_narrow_products(op, arena, row_size, rows, batch, z, width, h, inputs, op[p.OUT], kernel, OF_X)
     for r in range(batch):
         row = at(arena, rows[r] * row_size)
         if not _goes_on(op, arena, row_size, rows, r):
@@ -71,8 +70,8 @@ def lstm_block(op, weights, arena, row_size, tokens, rows, batch):
         if op[p.STORAGE] == FULL:
             add_later(op, arena, row_size, at(rows, r), op[p.GATES], width, x, inputs, kernel, depth)
         else:
-            recurrent = at(weights, op[p.RECURRENT])
-            add_narrow_products(op, arena, row_size, at(rows, r), 1, op[p.GATES], width, op[p.H], op[p.OUT], recurrent)
+            z, h, one = op[p.GATES], op[p.H], at(rows, r)
+            add_narrow_products(op, arena, row_size, one, 1, z, width, h, inputs, op[p.OUT], kernel, OF_H)
         _cell(op, weights, row)
         if op[p.PROJECTION] != p.NONE:
             _project(op, weights, arena, row_size, at(rows, r), 1)

@@ -10,7 +10,7 @@ import numpy as np
 
 from fastlstm.backends import plan as p
 from fastlstm.backends.atomics import call, clock, load
-from fastlstm.backends.jit import inner
+from fastlstm.backends.jit import inner, scalar
 from fastlstm.backends.memory import address, pointer
 from fastlstm.backends.simd import lanes_of
 from fastlstm.backends.team import JOB, LEADER, NOBODY, WORK
@@ -18,24 +18,48 @@ from fastlstm.backends.team import JOB, LEADER, NOBODY, WORK
 # What a part must have to do at least, in multiply-adds of whole vectors: below, handing it over is not worth it.
 LEAST = 2048
 
-# `add_products`, `add_blocks`, `add_later` of `cpu_products.py`.
-PRODUCTS, BLOCKS, LATER = range(3)
+# `add_products`, `add_blocks`, `add_later` of `cpu_products.py`; and from NARROW on, that plus the storage,
+# `add_narrow_products` of `narrow_products.py`.
+PRODUCTS, BLOCKS, LATER, NARROW = range(4)
 
-# Words of a job: what the leader is asked for, in how many parts at the most, and what it asks a helper for.
-KIND, ARENA, ROW_SIZE, ROWS, BATCH, Y, WIDTH, X, COUNT, KERNEL, DEPTH, BACK, MOST, SPAN = range(14)
+# Words of a job: what the leader is asked for, in how many parts at the most, and what it asks a helper for. Of a
+# narrow product COUNT is the depth of the matrix of x, OF_H that of the matrix of h, and BACK all that is asked for.
+KIND, ARENA, ROW_SIZE, ROWS, BATCH, Y, WIDTH, X, COUNT, KERNEL, DEPTH, BACK, OF_H, MOST, SPAN = range(15)
 
 
 @inner
 def shared(op, kind, arena, row_size, rows, batch, y, width, x, count, kernel, depth):
     """Have op's team compute it -> False where nothing is done: it is too small, another leads, or none is there."""
     team = op[p.TEAM]
-    lanes = lanes_of(arena)
-    work = width // lanes * (depth - count if kind == LATER else count) * batch
-    most = min(width // (8 * lanes), work // LEAST)
-    if most < 2 or load(team + LEADER) != address(arena) or clock() < load(team + NOBODY):
+    most = _parts(team, arena, batch, width, depth - count if kind == LATER else count)
+    if most < 2:
         return False
     job = pointer(team + JOB, np.int64)
     job[KIND], job[ARENA], job[ROW_SIZE], job[ROWS], job[BATCH] = kind, address(arena), row_size, address(rows), batch
     job[Y], job[WIDTH], job[X], job[COUNT], job[KERNEL], job[DEPTH] = y, width, x, count, address(kernel), depth
     job[BACK], job[MOST] = op[p.BACK], most
     return call(load(team + WORK), team, 0, 0) != 0
+
+
+@inner
+def narrow_shared(op, arena, row_size, rows, batch, y, width, vectors, inputs, depth, panels, total, how):
+    """The same of a narrow product, whose panels have `total` rows of words."""
+    team = op[p.TEAM]
+    most = _parts(team, arena, batch, width, total)
+    if most < 2:
+        return False
+    job = pointer(team + JOB, np.int64)
+    kind = NARROW + op[p.STORAGE]
+    job[KIND], job[ARENA], job[ROW_SIZE], job[ROWS], job[BATCH] = kind, address(arena), row_size, address(rows), batch
+    job[Y], job[WIDTH], job[X], job[COUNT], job[KERNEL], job[DEPTH] = y, width, vectors, inputs, address(panels), total
+    job[BACK], job[OF_H], job[MOST] = how, depth, most
+    return call(load(team + WORK), team, 0, 0) != 0
+
+
+@scalar
+def _parts(team, arena, batch, width, rows):
+    """Among how many to share it; fewer than 2 where nobody is there."""
+    lanes = lanes_of(arena)
+    most = min(width // (8 * lanes), width // lanes * rows * batch // LEAST)
+    alone = load(team + LEADER) != address(arena) or clock() < load(team + NOBODY)
+    return 0 if most < 2 or alone else most

@@ -3,7 +3,7 @@
 The sums of a row are made in the same order either way, so a row's bits do not depend on its batch. (The columns after
 the last whole tile always go row by row, in the order of `simd.add_tile_4` and its like.)
 
-A team shares the larger ones (`cpu_jobs.py`), if the operation has one and the weights are not narrow.
+A team shares the larger ones (`cpu_jobs.py`), if the operation has one.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from fastlstm.backends.cpu_jobs import BLOCKS, LATER, PRODUCTS, shared
 from fastlstm.backends.jit import inner, scalar
 from fastlstm.backends.memory import at
 from fastlstm.backends.narrow import FULL
-from fastlstm.backends.narrow_products import add_narrow_products
+from fastlstm.backends.narrow_products import OF_H, add_narrow_products
 from fastlstm.backends.simd import (
     add_block_1,
     add_block_2,
@@ -82,7 +82,7 @@ def add_full_products(arena, row_size, rows, batch, y, width, x, depth, kernel, 
 def add_products(op, arena, row_size, rows, batch, y, width, x, depth, kernel):
     """For each of `rows` (batch,): the arena's y (width,) += x (depth,) @ the packed kernel, stored as op says."""
     if op[p.STORAGE] != FULL:
-        add_narrow_products(op, arena, row_size, rows, batch, y, width, x, depth, kernel)
+        add_narrow_products(op, arena, row_size, rows, batch, y, width, x, 0, depth, kernel, OF_H)
         return
     if op[p.TEAM] > 0 and shared(op, PRODUCTS, arena, row_size, rows, batch, y, width, x, depth, kernel, depth):
         return

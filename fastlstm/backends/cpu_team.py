@@ -14,6 +14,7 @@ from fastlstm.backends.cpu_products import add_full_blocks, add_full_later, add_
 from fastlstm.backends.jit import compiled, inlined, inner, scalar
 from fastlstm.backends.meeting import await_job, enter, gather, give, helper, helpers, leave, report, settle
 from fastlstm.backends.memory import address, at, pointer
+from fastlstm.backends.narrow_products import add_narrow_columns
 from fastlstm.backends.simd import copy_lanes, lanes_of
 from fastlstm.backends.team import JOB, LEADER, PART, SPAN
 
@@ -26,6 +27,9 @@ def _add(job, arena, y, width, x, kernel):
         add_full_products(arena, row_size, rows, batch, y, width, x, job[j.DEPTH], kernel, job[j.BACK])
     elif job[j.KIND] == j.BLOCKS:
         add_full_blocks(arena, row_size, rows, batch, y, width, x, job[j.COUNT], kernel, job[j.DEPTH])
+    elif job[j.KIND] >= j.NARROW:
+        storage, depth, how = job[j.KIND] - j.NARROW, job[j.OF_H], job[j.BACK]
+        add_narrow_columns(storage, arena, row_size, rows, batch, y, width, x, job[j.COUNT], depth, kernel, how)
     else:
         add_full_later(at(arena, rows[0] * row_size), y, width, x, job[j.COUNT], kernel, job[j.DEPTH], job[j.BACK])
 

@@ -2,7 +2,8 @@
 
 bfloat16  the upper half of a float32. Rows k and k + 1 of a matrix share one 32-bit word: row k is the word itself, as
           a float32, with the bits of row k + 1 below its own, which are chosen so that the whole word is the nearest
-          to the weight; row k + 1 is the word shifted up. Activations and sums are float32.
+          to the weight; row k + 1 is the word shifted up. An LSTM's x and h make one vector, so an odd kernel of x
+          has a row of zeros before it, that h may begin with a word. Activations and sums are float32.
 int8      weight[k, n] = rows[k] * columns[n] * q[k, n] with q in -127 to 127, symmetric and rounded to the nearest.
           rows[k] is 1, or the power of two that a row needs whose weights are all small beside the others', as those
           of an input in large units are: with one scale a column alone they would be rounded to nothing.
@@ -17,14 +18,14 @@ Embedding tables, biases, peepholes, norms and the cell state are float32 always
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from fastlstm.backends.packing import pack, padded
+from fastlstm.backends.packing import padded
 from fastlstm.layers import GRU, LSTM, Bidirectional, Dense, Layer
 from fastlstm.layers.masking import StepMask
 
@@ -60,6 +61,11 @@ def _rounded_half(bits: NDArray[np.uint32]) -> NDArray[np.uint32]:
     size = bits & 0x7FFFFFFF
     half = np.minimum((size + 0x7FFF + ((size >> 16) & 1)) >> 16, 0x7F7F)
     return (bits >> 31 << 15) | half
+
+
+def evened(matrix: NDArray[np.floating]) -> NDArray[np.floating]:
+    """(K, N) with a row of zeros before it if K is odd."""
+    return np.concatenate([np.zeros((len(matrix) % 2, matrix.shape[1]), matrix.dtype), matrix])
 
 
 def rounded_bfloat16(matrix: NDArray[np.floating]) -> Array:
@@ -152,6 +158,8 @@ def narrowed(layer: Layer | StepMask, storage: int, *, looked_up: bool = False) 
     for name in ("kernel", "recurrent_kernel", "projection"):
         if getattr(layer, name, None) is not None and not (looked_up and name == "kernel"):
             setattr(copied, name, narrow(getattr(layer, name)))
+    if storage == BFLOAT16 and isinstance(layer, LSTM) and not looked_up:
+        copied.kernel = rounded_bfloat16(evened(layer.kernel))[len(layer.kernel) % 2 :]
     if getattr(layer, "highway", None) is not None:
         copied.highway = copy.copy(layer.highway)
         for name in ("carry_kernel", "transform_kernel"):
@@ -160,10 +168,14 @@ def narrowed(layer: Layer | StepMask, storage: int, *, looked_up: bool = False) 
     return copied
 
 
-# In a plan's weights: words of 32 bits, whose bits lie in float32 elements. A matrix (K, N) of int8 begins with
-# rows (K), columns (N), and minus LEVELS times the sum of each column (N), an int32: activations are stored as
-# unsigned bytes, level + LEVELS, and this takes the surplus away. Then the words, in panels; one holds q of
-# four rows.
+# In a plan's weights: words of 32 bits, whose bits lie in float32 elements. Matrices that are multiplied in one pass,
+# as an LSTM's of x and of h, lie below each other in panels as in `packing.py`, which are PANEL columns wide on every
+# CPU: two cache lines, which are fetched together. One of fewer columns may be left over. A word of int8 holds q of
+# four rows; before them stand, as rows, columns (N) and minus LEVELS times the sum of each column of q (N), an int32:
+# activations are stored as unsigned bytes, level + LEVELS, and this takes the surplus away. Before all panels stand
+# rows (K) of each matrix.
+PANEL = 32
+BEFORE = 2  # rows of a panel before those of the words of int8
 
 
 def words(storage: int, depth: int) -> int:
@@ -171,29 +183,43 @@ def words(storage: int, depth: int) -> int:
     return -(-depth // (2 if storage == BFLOAT16 else 4))
 
 
-def head(storage: int, depth: int, columns: int) -> int:
-    """Elements before the words."""
-    return padded(depth, 16) + 2 * padded(columns, 16) if storage == INT8 else 0
+def levels_size(depths: Sequence[int]) -> int:
+    """Elements of the arena for what meets matrices of int8: scales and levels, each in lines of its own."""
+    return sum(16 + padded(words(INT8, depth), 16) for depth in depths)
 
 
-def packed_size(storage: int, depth: int, columns: int) -> int:
+def packed_size(storage: int, depths: Sequence[int], columns: int) -> int:
     """Elements in all."""
-    return head(storage, depth, columns) + words(storage, depth) * columns
-
-
-def pack_narrow(out: Array, matrix: NDArray[np.floating], lanes: int, storage: int) -> None:
-    """Write matrix (K, N), N a multiple of lanes, into out (packed_size,)."""
-    depth, size = matrix.shape
     if storage == BFLOAT16:
-        pack(out, bfloat16_words(matrix).view(np.float32), lanes)
+        return words(storage, sum(padded(depth, 2) for depth in depths)) * columns
+    head, rows = sum(padded(depth, 16) for depth in depths), sum(BEFORE + words(storage, depth) for depth in depths)
+    return head + rows * columns
+
+
+def pack_narrow(out: Array, matrices: Sequence[NDArray[np.floating]], storage: int) -> None:
+    """Write matrices (K, N), N the same multiple of lanes in each, into out (packed_size,)."""
+    if storage == BFLOAT16:
+        *before, last = matrices
+        _pack(out, [bfloat16_words(part) for part in [*map(evened, before), last]])
         return
-    narrow = rounded_int8(matrix)
-    start = padded(depth, 16)
-    out[:depth] = narrow.rows
-    out[start : start + size] = narrow.columns
-    start += padded(size, 16)
-    out[start : start + size] = (-LEVELS * narrow.q.sum(axis=0, dtype=np.int32)).view(np.float32)
-    fours = np.zeros((words(INT8, depth) * 4, size), np.int8)
-    fours[:depth] = narrow.q
-    fours = np.ascontiguousarray(fours.reshape(-1, 4, size).transpose(0, 2, 1))
-    pack(out[head(INT8, depth, size) :], fours.view(np.float32)[..., 0], lanes)
+    start, rows = 0, []
+    for matrix in matrices:
+        depth, size = matrix.shape
+        narrow = rounded_int8(matrix)
+        out[start : start + depth] = narrow.rows
+        start += padded(depth, 16)
+        surplus = -LEVELS * narrow.q.sum(axis=0, dtype=np.int32)
+        fours = np.zeros((words(INT8, depth) * 4, size), np.int8)
+        fours[:depth] = narrow.q
+        fours = np.ascontiguousarray(fours.reshape(-1, 4, size).transpose(0, 2, 1))
+        rows += [narrow.columns.view(np.uint32)[None], surplus.view(np.uint32)[None], fours.view(np.uint32)[..., 0]]
+    _pack(out[start:], rows)
+
+
+def _pack(out: Array, stacked: Sequence[NDArray[np.uint32]]) -> None:
+    """Write what is to lie below each other panel after panel."""
+    table = np.concatenate(stacked)
+    depth, columns = table.shape
+    for start in range(0, columns, PANEL):
+        stop = min(start + PANEL, columns)
+        out[depth * start : depth * stop].view(np.uint32).reshape(depth, -1)[:] = table[:, start:stop]

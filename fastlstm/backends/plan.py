@@ -18,7 +18,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from fastlstm.backends.narrow import FULL, INT8, pack_narrow, packed_size
+from fastlstm.backends.narrow import FULL, INT8, levels_size, pack_narrow, packed_size
 from fastlstm.backends.packing import pack, padded, side_by_side
 from fastlstm.backends.tables import multiplied_fits
 from fastlstm.layers import GRU, LSTM, Activation, Dense, Embedding, Highway, Layer, Masking, OneHot, Recurrent
@@ -37,8 +37,7 @@ GATHER, ONE_HOT, LSTM_CELL, DENSE, GRU_CELL, MASK_VALUE, MASK_ID, AROUND, COPY =
 # TRANSFORM (OUT, OUT') and TRANSFORM_BIAS (OUT'), CELL_CLIP, PROJ_CLIP and VALUE (one number).
 # In the arena: SOURCE (IN), TARGET and H (OUT'), C and SCRATCH (H'), GATES (4H', or more for a projection), MASK (one
 # number, not 0 at a step that is masked). An LSTM's x ends where its H begins, so that one pass multiplies both.
-# STORAGE is how the matrices are stored, as in `narrow.py`: then an LSTM's KERNEL has the rows for x and RECURRENT
-# those for h, and ROUNDED is room for a vector's scale and levels.
+# STORAGE is how the matrices are stored, as in `narrow.py`; ROUNDED is room for the scales and levels of vectors.
 # PLAIN is 1 where `cpu_plain.py` can compute it.
 # TEAM and BACK are of a call's own copy of the program. TEAM is the address of what shares the products (`team.py`),
 # 0 without one; BACK changes between 0 and 1 from step to step, as `cpu_products.py` says.
@@ -138,7 +137,7 @@ class _Lowering:
         self.dtype = dtype
         self.lanes = lanes
         self.storage = storage
-        self.deepest = 0
+        self.levels = 0
         self.layers = list(layers)
         self.space = _Space(dtype)
         self.arena = _Space(dtype)
@@ -173,7 +172,7 @@ class _Lowering:
         program = np.stack(self.rows)
         program[:, STORAGE] = self.storage
         if self.storage == INT8:
-            program[:, ROUNDED] = self.arena.take(16 + -(-self.deepest // 4))
+            program[:, ROUNDED] = self.arena.take(self.levels)
         weights = aligned(self.space.size, self.dtype)
         for stretch, write in self.pieces:
             write(weights[stretch])
@@ -208,26 +207,24 @@ class _Lowering:
 
     def _matrix(self, matrix: Array | None, gates: int = 1) -> int:
         """(K, gates * H) as the packed (K, gates * H')."""
-        if matrix is None:
-            return NONE
-        if self.storage == FULL:
-            return self._rows([matrix], gates)
-        depth, columns = len(matrix), gates * padded(matrix.shape[1] // gates, self.lanes)
-        self.deepest = max(self.deepest, depth)
+        return NONE if matrix is None else self._matrices([matrix], gates)
 
-        def write(out: Array) -> None:
-            pack_narrow(out, side_by_side(matrix, gates, self.lanes), self.lanes, self.storage)
-
-        return self._piece(packed_size(self.storage, depth, columns), write)
-
-    def _rows(self, matrices: list[Array], gates: int) -> int:
+    def _matrices(self, matrices: list[Array], gates: int) -> int:
         """The same of matrices below each other."""
-        depth, columns = sum(map(len, matrices)), gates * padded(matrices[0].shape[1] // gates, self.lanes)
+        depths, columns = (
+            [len(matrix) for matrix in matrices],
+            gates * padded(matrices[0].shape[1] // gates, self.lanes),
+        )
+        self.levels = max(self.levels, levels_size(depths))
 
         def write(out: Array) -> None:  # what this makes on the way is held no longer than it takes
-            pack(out, side_by_side(np.vstack(matrices), gates, self.lanes), self.lanes)
+            if self.storage == FULL:
+                pack(out, side_by_side(np.vstack(matrices), gates, self.lanes), self.lanes)
+            else:
+                pack_narrow(out, [side_by_side(matrix, gates, self.lanes) for matrix in matrices], self.storage)
 
-        return self._piece(depth * columns, write)
+        size = sum(depths) * columns if self.storage == FULL else packed_size(self.storage, depths, columns)
+        return self._piece(size, write)
 
     def _piece(self, size: int, write: Callable[[Array], None]) -> int:
         start = self.space.take(size)
@@ -334,10 +331,7 @@ class _Lowering:
         else:
             entry = {"TABLE": self._gates(_multiplied(ids, layer.kernel, begin), 4)}
             of_x = []
-        if self.storage == FULL:
-            entry["KERNEL"] = self._rows([*of_x, layer.recurrent_kernel], 4)
-        else:
-            entry |= {"KERNEL": self._matrix(*of_x or [None], 4), "RECURRENT": self._matrix(layer.recurrent_kernel, 4)}
+        entry["KERNEL"] = self._matrices([*of_x, layer.recurrent_kernel], 4)
         block = None
         if norm is not None:
             parts = norm.gamma, layer.bias, norm.state_gamma, norm.state_beta

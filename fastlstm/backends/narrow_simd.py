@@ -307,6 +307,7 @@ def apart(typing_context):
     twice as long to compile."""
 
     def generate_code(context, builder, signature, arguments):
+        builder.function.attributes.discard("alwaysinline")  # Numba's, where the first caller is itself inlined
         builder.function.attributes.add("noinline")
         return context.get_dummy_value()
 

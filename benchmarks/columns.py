@@ -28,9 +28,12 @@ def stepped(problem: Problem, some: dict[str, Peer]) -> dict[str, Entry]:
     return {name: Entry(peer, partial(peers.checked_step, name, peer, problem), 1) for name, peer in some.items()}
 
 
-def looped(problem: Problem, some: dict[str, Peer], limit: int = 1000) -> dict[str, Entry]:
-    """Autoregressive loops, of so many steps that a call takes most of a slice, not many slices."""
-    count = max(10, min(limit, 10**9 // problem.weight_bytes(head=True)))
+def looped(problem: Problem, some: dict[str, Peer], limit: int = 1000, read: float = 1e9) -> dict[str, Entry]:
+    """Autoregressive loops, of so many steps that a call takes most of a slice, not many slices.
+
+    read  bytes that a call may read
+    """
+    count = max(10, min(limit, int(read / problem.weight_bytes(head=True))))
     return {
         name: Entry(peer, partial(peers.checked_loop, name, peer, problem, count), count) for name, peer in some.items()
     }
@@ -78,18 +81,18 @@ def column(
     bound: Bound,
     rounds: int,
     narrow: dict[str, Bound] | None = None,
+    take: Callable[..., dict[str, Timing]] = interleave,
     **more: Any,
 ) -> Column:
     """Timings of one size, in microseconds a step, taken in turns with each other and with the bound.
 
     narrow  the bounds of the peers that have the key in their names
+    take    calls, rounds -> timings
     """
     ready, refused = prepare(label, entries)
     calls = {name: (one.call, one.argument) for name, one in ready.items()}
     bounds = {"": bound, **(narrow or {})}
-    taken = interleave(
-        {**calls, **{n: call for one in bounds.values() for n, call in one.calls.items()}}, rounds=rounds
-    )
+    taken = take({**calls, **{n: call for one in bounds.values() for n, call in one.calls.items()}}, rounds=rounds)
     limits = {kind: one.timing(taken) for kind, one in bounds.items()}
     limit = limits.pop("")
     if narrow:

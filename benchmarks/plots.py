@@ -1,9 +1,9 @@
 """Pictures of a result, each as SVG and PNG. Nothing is drawn where matplotlib is not installed."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 
@@ -23,8 +23,14 @@ OTHERS, LIMIT = "#9aa3ad", "#222222"
 SHOWN = [[1, 32], [64, 128], [256, 512], [512, 1024]]
 
 
-def draw(result: dict[str, Any], output: Path) -> list[tuple[str, str]]:
-    """Pictures of the parts that the result has: (what it shows, SVG file), written beside `output`."""
+Figures: TypeAlias = Callable[[dict[str, Any]], Iterator[tuple[str, str, Any]]]
+
+
+def draw(result: dict[str, Any], output: Path, figures: Figures | None = None) -> list[tuple[str, str]]:
+    """Pictures of the parts that the result has: (what it shows, SVG file), written beside `output`.
+
+    figures  result -> (part, what it shows, figure); those of `benchmarks.compare` when None
+    """
     if find_spec("matplotlib") is None:
         return []
     import matplotlib
@@ -36,7 +42,7 @@ def draw(result: dict[str, Any], output: Path) -> list[tuple[str, str]]:
     })  # fmt: skip
     output.parent.mkdir(parents=True, exist_ok=True)
     drawn = []
-    for part, title, figure in _figures(result):
+    for part, title, figure in (figures or _figures)(result):
         figure.supxlabel(f"{result['processor']}, {result['date']}", x=0.99, ha="right", size=7, color=OTHERS)
         for ending in ("svg", "png"):
             metadata = {"Date": None} if ending == "svg" else {}
@@ -48,11 +54,13 @@ def draw(result: dict[str, Any], output: Path) -> list[tuple[str, str]]:
 def _figures(result: dict[str, Any]) -> Iterator[tuple[str, str, Any]]:
     for part, title in (("steps", "One step driven from Python"), ("loops", "A step of the autoregressive loop")):
         if columns := result.get(part):
-            yield part, title, _bars(title, [c for c in columns if c["size"] in SHOWN] or columns[:4])
+            yield part, title, bars(title, [c for c in columns if c["size"] in SHOWN] or columns[:4])
     if columns := result.get("sizes"):
-        yield "sizes", "Cost of a step against the number of units", _sizes(columns)
+        units = [column["size"][1] for column in columns]
+        figure = curves("Cost of a step, one number in", "units", units, columns)
+        yield "sizes", "Cost of a step against the number of units", figure
     if columns := result.get("latency"):
-        yield "latency", "Latency of single steps", _latency(columns)
+        yield "latency", "Latency of single steps", latencies(columns)
 
 
 def _figure(panels: int, width: float, height: float) -> tuple[Any, list[Any]]:
@@ -62,7 +70,7 @@ def _figure(panels: int, width: float, height: float) -> tuple[Any, list[Any]]:
     return figure, list(figure.subplots(1, panels, squeeze=False)[0])
 
 
-def _bars(title: str, columns: list[dict[str, Any]]) -> Any:
+def bars(title: str, columns: list[dict[str, Any]]) -> Any:
     """A panel a size, a bar a peer, all of one scale."""
     peers = names(columns)
     figure, axes = _figure(len(columns), 3 + 2.2 * len(columns), 1.2 + 0.24 * len(peers))
@@ -82,27 +90,26 @@ def _bars(title: str, columns: list[dict[str, Any]]) -> Any:
     return figure
 
 
-def _sizes(columns: list[dict[str, Any]]) -> Any:
+def curves(title: str, what: str, values: list[int], columns: list[dict[str, Any]]) -> Any:
+    """Cost against `what`, which has `values`, and the bound."""
     figure, (axis,) = _figure(1, 7, 4.6)
-    units = [column["size"][1] for column in columns]
     for name in names(columns):
-        points = [(column["size"][1], column["median_us"][name]) for column in columns if name in column["median_us"]]
+        points = [(x, c["median_us"][name]) for x, c in zip(values, columns, strict=True) if name in c["median_us"]]
         dashes = "-" if "generate" in name or "scan" in name else (0, (4, 1.5))
         axis.plot(
             *zip(*points, strict=True), marker="o", markersize=3, linestyle=dashes, color=_colour(name), label=name
         )
-    axis.plot(
-        units, [column["bound_us"] for column in columns], color=LIMIT, linestyle=":", label="bound: weights read once"
-    )
-    axis.set(xscale="log", yscale="log", xlabel="units", ylabel="us a step", title="Cost of a step, one number in")
-    axis.set_xticks(units, units, minor=False)
+    bounds = [column["bound_us"] for column in columns]
+    axis.plot(values, bounds, color=LIMIT, linestyle=":", label="bound: weights read once")
+    axis.set(xscale="log", yscale="log", xlabel=what, ylabel="us a step", title=title)
+    axis.set_xticks(values, values, minor=False)
     axis.minorticks_off()
     axis.grid(alpha=0.25)
     axis.legend()
     return figure
 
 
-def _latency(columns: list[dict[str, Any]]) -> Any:
+def latencies(columns: list[dict[str, Any]]) -> Any:
     """Time that a share of the steps does not exceed; the further right, the rarer."""
     figure, axes = _figure(len(columns), 4.5 * len(columns), 3.8)
     figure.suptitle("Latency of single steps driven from Python, us")

@@ -137,9 +137,17 @@ class WrongAnswer(Exception):
     """A peer that does not compute what it is to be timed for."""
 
 
+def fetched(answers):
+    """NumPy's own array of a peer's; what lies on a GPU, as PyTorch's or Numba's, is copied from there."""
+    for fetch in ("cpu", "copy_to_host"):
+        if hasattr(answers, fetch):
+            answers = getattr(answers, fetch)()
+    return np.array(answers)
+
+
 def check(name: str, answers: np.ndarray, expected: np.ndarray, tolerance: float = TOLERANCE) -> float:
     """The peer's largest error.  Raises WrongAnswer."""
-    answers = np.reshape(answers, expected.shape)
+    answers = np.reshape(fetched(answers), expected.shape)
     error = float(np.abs(answers - expected).max())
     if not error <= tolerance:
         raise WrongAnswer(f"{name}: {error:.1e} from the answer in float64; expected at most {tolerance:.0e}")

@@ -2,7 +2,7 @@
 
 import json
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -55,16 +55,21 @@ def markdown(result: dict[str, Any], pictures: Sequence[tuple[str, str]] = ()) -
         limits,
         *(f"![{title}]({file})" for title, file in pictures),
     ]
-    for part, (heading, words) in PARTS.items():
-        if columns := result.get(part):
-            tables = [_table(group, errors=part == "narrow") for group in _groups(columns)]
-            parts += [f"## {heading}", words, *tables, _refused(columns)]
-    if columns := result.get("latency"):
-        parts += ["## Single steps driven from Python, us", *map(_percentiles, columns), _refused(columns)]
+    parts += sections(result, PARTS)
     if result.get("load_s"):
         times = ", ".join(f"{name} {seconds:.2f} s" for name, seconds in result["load_s"].items())
         parts += ["## A checkpoint of 2 x 512 (13 MB), fresh process without TensorFlow", f"{times}."]
     return "\n\n".join(filter(None, parts)) + "\n"
+
+
+def sections(result: dict[str, Any], headings: dict[str, tuple[str, str]]) -> Iterator[str]:
+    """Every part that the result has. headings: part -> heading, and words below it."""
+    for part, (heading, words) in headings.items():
+        if columns := result.get(part):
+            tables = [_table(group, errors=part == "narrow") for group in _groups(columns)]
+            yield from (f"## {heading}", words, *tables, _refused(columns))
+    if columns := result.get("latency"):
+        yield from ("## Single steps driven from Python, us", *map(_percentiles, columns), _refused(columns))
 
 
 def label(column: dict[str, Any]) -> str:
@@ -115,7 +120,7 @@ def _table(columns: Sequence[dict[str, Any]], *, errors: bool) -> str:
             ]
             for name in timed
         ]
-    return _lines(rows)
+    return lines(rows)
 
 
 def _percentiles(column: dict[str, Any]) -> str:
@@ -124,7 +129,7 @@ def _percentiles(column: dict[str, Any]) -> str:
     rows.append(["---"] * len(rows[0]))
     for name, values in column["percentiles_us"].items():
         rows.append([name, *map(_us, values.values()), f"{values['p99.9'] / values['p50']:.1f}"])
-    return _lines(rows)
+    return lines(rows)
 
 
 def _refused(columns: Sequence[dict[str, Any]]) -> str:
@@ -136,7 +141,8 @@ def _refused(columns: Sequence[dict[str, Any]]) -> str:
     return "\n".join(f"- {name} was not timed at {', '.join(at)}: {reason}" for (name, reason), at in where.items())
 
 
-def _lines(rows: Sequence[Sequence[str]]) -> str:
+def lines(rows: Sequence[Sequence[str]]) -> str:
+    """A table; the second row is the line below the heads."""
     return "\n".join(f"| {' | '.join(row)} |" for row in rows)
 
 

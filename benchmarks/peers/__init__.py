@@ -11,10 +11,8 @@ from functools import partial
 from importlib.util import find_spec
 from typing import Any, NamedTuple
 
-import numpy as np
-
 from benchmarks.peers import jax, litert, naive, onnxruntime, openvino, ours, pytorch, tensorflow, tuned_numpy
-from benchmarks.problem import TOLERANCE, Characters, Problem, check
+from benchmarks.problem import TOLERANCE, Characters, Problem, check, fetched
 
 
 class Peer(NamedTuple):
@@ -136,7 +134,7 @@ def checked_step(name: str, peer: Peer, problem: Problem) -> Ready:
     """The peer's step and an input for it.  Raises WrongAnswer."""
     call, reset, shape = peer.make(problem)
     reset()
-    answers = [np.array(call(x.reshape(shape))).reshape(problem.batch, -1) for x in problem.xs]
+    answers = [fetched(call(x.reshape(shape))).reshape(problem.batch, -1) for x in problem.xs]
     return Ready(call, problem.xs[0].reshape(shape), check(name, answers, problem.step_answers(), peer.tolerance))
 
 

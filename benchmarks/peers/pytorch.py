@@ -14,16 +14,16 @@ def pytorch():
     return torch
 
 
-def _parameters(problem):
+def parameters(problem):
     """Per layer weights (4H, D) and (4H, H) and the two biases, gates in PyTorch's order i f g o."""
     for kernel, recurrent, bias in problem.parts((0, 2, 1, 3)):
         arrays = np.ascontiguousarray(kernel.T), np.ascontiguousarray(recurrent.T), bias, 0 * bias
         yield [pytorch().from_numpy(a) for a in arrays]
 
 
-def _filled(module, problem):
+def filled(module, problem):
     with pytorch().no_grad():
-        for parameter, values in zip(module.all_weights, _parameters(problem), strict=True):
+        for parameter, values in zip(module.all_weights, parameters(problem), strict=True):
             for one, value in zip(parameter, values, strict=True):
                 one.copy_(value)
     return module
@@ -33,7 +33,7 @@ def step(problem):
     torch = pytorch()
     cell = torch.nn.LSTMCell(problem.inputs, problem.hidden)
     cell.all_weights = [[cell.weight_ih, cell.weight_hh, cell.bias_ih, cell.bias_hh]]
-    _filled(cell, problem)
+    filled(cell, problem)
     state = []
 
     @torch.inference_mode()
@@ -59,7 +59,7 @@ def loop(problem, steps):
             ys[t] = x
         return ys
 
-    compiled, (weights,) = torch.jit.script(follow), _parameters(problem)
+    compiled, (weights,) = torch.jit.script(follow), parameters(problem)
     head = torch.from_numpy(problem.head_kernel), torch.from_numpy(problem.head_bias)
     zero = torch.zeros(problem.batch, problem.hidden)
 
@@ -72,7 +72,7 @@ def loop(problem, steps):
 
 def sequence(problem):
     torch = pytorch()
-    lstm = _filled(torch.nn.LSTM(problem.inputs, problem.hidden, problem.layers), problem)
+    lstm = filled(torch.nn.LSTM(problem.inputs, problem.hidden, problem.layers), problem)
 
     @torch.inference_mode()
     def call(xs):

@@ -7,6 +7,7 @@ from pathlib import Path
 
 PACKAGES = [
     *("numpy", "numba", "tensorflow", "tensorflow-cpu", "tf_keras", "keras"),
+    *("numba-cuda", "cupy-cuda12x", "cupy-cuda13x", "nvidia-cudnn-cu12", "nvidia-cudnn-cu13"),
     *("onnxruntime", "onnx", "torch", "ai-edge-litert", "jax", "openvino"),
 ]
 

@@ -32,17 +32,30 @@ def all_blocks():
         sys.setswitchinterval(before)
 
 
+class _Shared:
+    """A block's shared memory. The simulator's own would give threads that come at the same time an array each."""
+
+    def __init__(self, size):
+        # What a launch before has left there: no zeros.
+        self._dynamic = np.random.default_rng(0).integers(-128, 127, size, dtype=np.int8)
+        self._arrays, self._lock = {}, threading.Lock()
+
+    def array(self, shape, dtype):
+        dtype = np.dtype(str(dtype))
+        if shape == 0:
+            return self._dynamic[: self._dynamic.size // dtype.itemsize * dtype.itemsize].view(dtype)
+        caller = sys._getframe(1)
+        with self._lock:
+            return self._arrays.setdefault((caller.f_code, caller.f_lineno), np.full(shape, 99, dtype))
+
+
 class _Block:
     """What its threads call their manager."""
 
     def __init__(self, threads, shared_bytes):
-        from numba.cuda.simulator.kernelapi import FakeCUDAShared
-
         self._block_dim = threads
         self.barrier = threading.Barrier(int(np.prod(threads)))
-        self.shared = FakeCUDAShared(shared_bytes)
-        # What a launch before has left there: never zeros.
-        self.shared._dynshared[:] = np.random.default_rng(0).integers(-128, 127, shared_bytes, dtype=np.int8)
+        self.shared = _Shared(shared_bytes)
 
     def abort(self):
         """Let nobody wait for a thread that has failed."""

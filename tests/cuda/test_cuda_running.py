@@ -9,14 +9,25 @@ import numpy as np
 import pytest
 
 import fastlstm
+from fastlstm.layers import Activation
 from tests import models, oracle
+from tests.test_cells import CELLS, IDS, SEQUENCES, assert_state, inputs, row_of, tolerance
+from tests.test_running import random_state
 from tests.tolerances import TOLERANCES
 
 if os.environ.get("NUMBA_ENABLE_CUDASIM") != "1" or os.environ.get("NUMBA_DISABLE_JIT") != "1":
     pytest.skip("needs NUMBA_ENABLE_CUDASIM=1 and NUMBA_DISABLE_JIT=1", allow_module_level=True)
 
+from numba import cuda
+
+from fastlstm.backends.cuda import backend, rooms, settings
 from tests.cuda.layouts import laid_out
 from tests.cuda.simulator import all_blocks
+
+pytestmark = [  # of random numbers, whose arithmetic wraps; of rows that have ended, in the reference
+    pytest.mark.filterwarnings("ignore:overflow encountered:RuntimeWarning"),
+    pytest.mark.filterwarnings("ignore:invalid value encountered in subtract:RuntimeWarning"),
+]
 
 GRIDS = {
     "one block": {},
@@ -70,3 +81,204 @@ def test_a_stack_of_all_cells(grid, dtype):
         expected, states = oracle.run(description, xs[b], [(c[0], h[0]) for c, h in before], lengths[b])
         close(ys[b], expected, dtype)
         close_states(state, states, b, dtype)
+
+
+@pytest.mark.parametrize("name", CELLS)
+def test_every_cell(name):
+    """From a state that is not zero, one row being shorter, a third of the steps masked where the model masks."""
+    rng = np.random.default_rng(1)
+    description = models.rounded(CELLS[name](rng), "float32")
+    model = fastlstm.Model(models.layers_of(description, "float32"), device="cuda")
+    xs = inputs(name, rng, 2, 5)
+    xs = xs if name in IDS else xs.astype(np.float32)
+    start = fastlstm.State([(c.astype("f"), h.astype("f")) for c, h in random_state(model, 2, rng)])
+    with all_blocks(), laid_out(unit_groups=2, warps=1):
+        ys, state = model.run(xs, start, [5, 3])
+    for b, length in enumerate([5, 3]):
+        expected, states = oracle.run(description, xs[b], row_of(start, b), length)
+        np.testing.assert_allclose(ys[b], expected, rtol=0, atol=tolerance(name, "float32"))
+        assert_state(state, b, states, tolerance(name, "float32"))
+
+
+@pytest.mark.parametrize("name", SEQUENCES)
+def test_whole_sequences(name):
+    rng = np.random.default_rng(3)
+    description = models.rounded(SEQUENCES[name](rng), "float32")
+    model = fastlstm.Model(models.layers_of(description, "float32"), device="cuda")
+    xs = rng.integers(0, 7, (2, 4)) if model.takes_ids else rng.normal(size=(2, 4, model.input_size)).astype("f")
+    with all_blocks(), laid_out(warps=1):
+        ys, state = model.run(xs, lengths=[4, 3])
+    for b, length in enumerate([4, 3]):
+        expected, states = oracle.run(description, xs[b], oracle.zero_states(description), length)
+        np.testing.assert_allclose(ys[b], expected, rtol=0, atol=tolerance(name, "float32"))
+        assert_state(state, b, states, tolerance(name, "float32"))
+
+
+@pytest.mark.parametrize("name", [a.label for a in Activation])
+def test_every_activation(name):
+    rng = np.random.default_rng(2)
+    description = [
+        models.lstm(rng, 3, 4, activation=name, recurrent_activation="sigmoid", scale=0.1),
+        models.lstm(rng, 4, 4, activation="tanh", recurrent_activation=name, scale=0.1),
+        models.dense(rng, 4, 5, name, scale=1.5),
+    ]
+    description = models.rounded(description, "float64")
+    model = fastlstm.Model(models.layers_of(description), device="cuda")
+    xs = rng.normal(size=(2, 3))
+    with all_blocks(), laid_out(warps=2):
+        ys, _ = model.run(xs)
+    close(ys, oracle.run(description, xs, oracle.zero_states(description))[0], "float64")
+
+
+@pytest.mark.parametrize("grid", ["one block", "three blocks", "launched again"])
+def test_vectors_are_fed_back(grid):
+    """Ragged primes: the shorter rows begin later, each row's outputs are those of the row alone."""
+    rng = np.random.default_rng(4)
+    description = models.rounded([models.lstm(rng, 3, 6), models.dense(rng, 6, 3, "tanh")], "float32")
+    model = fastlstm.Model(models.layers_of(description, "float32"), device="cuda")
+    prime, lengths = rng.normal(size=(3, 3, 3)).astype("f"), [3, 1, 2]
+    with all_blocks(), laid_out(**GRIDS[grid]):
+        ys, state = model.generate(6, prime, lengths=lengths)
+        more, _ = model.generate(2, ys[:, -1:], state)
+    for b, length in enumerate(lengths):
+        expected, _ = oracle.generate(description, prime[b, :length], 8)
+        close(np.concatenate([ys[b], more[b]]), expected, "float32", factor=2)
+
+
+def tokens(rng, activation=None):
+    """A model of 7 ids."""
+    return [models.embedding(rng, 7, 5), models.lstm(rng, 5, 6, scale=0.9), models.dense(rng, 6, 7, activation)]
+
+
+@pytest.mark.parametrize("grid", ["one block", "three blocks"])
+@pytest.mark.parametrize("batch", [1, 3])
+@pytest.mark.parametrize(
+    ("sampler", "activation"),
+    [
+        ("greedy", None),
+        (fastlstm.Sampler(0.8), None),
+        (fastlstm.Sampler(1.3, top_k=3), "softmax"),
+        (fastlstm.Sampler(0.9, top_p=0.7), None),
+        (fastlstm.Sampler(1.1, top_k=5, top_p=0.9), "softmax"),
+    ],
+    ids=str,
+)
+def test_ids_are_those_of_the_reference(sampler, activation, batch, grid):
+    rng = np.random.default_rng(5)
+    layers = models.layers_of(tokens(rng, activation))
+    prime, stop = rng.integers(0, 7, (batch, 2)), {4}
+    expected, end = fastlstm.Model(layers, device="numpy").generate(
+        12, prime, sample=sampler, stop=stop, seed=2**63 + 5
+    )
+    with all_blocks(), laid_out(**GRIDS[grid]):
+        ids, state = fastlstm.Model(layers, device="cuda").generate(
+            12, prime, sample=sampler, stop=stop, seed=2**63 + 5
+        )
+    np.testing.assert_array_equal(ids, expected)
+    assert len(np.unique(ids)) > 1
+    np.testing.assert_allclose(state[0].h, end[0].h, rtol=0, atol=1e-12)
+
+
+def test_drawing_goes_on_where_it_stopped():
+    rng = np.random.default_rng(6)
+    model = fastlstm.Model(models.layers_of(tokens(rng)), device="cuda")
+    sampler = fastlstm.Sampler(1.0)
+    with all_blocks(), laid_out(warps=1):
+        ids, _ = model.generate(9, [1], sample=sampler, seed=3)
+        first, state = model.generate(4, [1], sample=sampler, seed=3)
+        then, _ = model.generate(5, first[-1:], state, sample=sampler, seed=3, position=4)
+    np.testing.assert_array_equal(np.concatenate([first, then]), ids)
+
+
+@pytest.mark.parametrize("grid", ["one block", "two blocks"])
+def test_step_stream_and_process_are_run(grid):
+    """To the last bit, whatever the batch."""
+    rng = np.random.default_rng(7)
+    model = fastlstm.Model(models.layers_of(stack(rng), "float32"), device="cuda")
+    xs, start = rng.normal(size=(2, 4, 5)).astype("f"), random_state(model, 2, rng)
+    start = fastlstm.State([(c.astype("f"), h.astype("f")) for c, h in start])
+    same = np.testing.assert_array_equal
+    with all_blocks(), laid_out(**GRIDS[grid]):
+        ys, end = model.run(xs, start)
+        y, state = model.step(xs[:, 0], start)
+        same(y, ys[:, 0])
+        rest, state = model.run(xs[:, 1:], state)
+        same(rest, ys[:, 1:])
+        stream = model.stream()
+        stream.state = start.rows(1)
+        same(np.array([stream.step(x).copy() for x in xs[1, :2]]), ys[1, :2])
+        same(stream.process(xs[1, 2:]), ys[1, 2:])
+        for k, (c, h) in enumerate(stream.state):
+            same(c, end[k].c[1:])
+            same(h, state[k].h[1:])
+
+
+class Foreign:
+    """Another library's device array."""
+
+    __cuda_array_interface__ = "what the simulator does not know"
+
+    def __init__(self, array):
+        self.array = array
+
+
+def test_a_stream_takes_and_gives_device_arrays(monkeypatch):
+    """Without a copy to the host: what has __cuda_array_interface__, as CuPy's and PyTorch's arrays do."""
+    monkeypatch.setattr(cuda, "as_cuda_array", lambda x: cuda.to_device(x.array), raising=False)
+    rng = np.random.default_rng(8)
+    model = fastlstm.Model(models.layers_of(stack(rng), "float32"), device="cuda")
+    xs = rng.normal(size=(2, 5)).astype("f")
+    with all_blocks(), laid_out(warps=1):
+        ys, _ = model.run(xs)
+        stream = model.stream()
+        for x, expected in zip(xs, ys, strict=True):
+            y = stream.step(Foreign(x))
+            assert not isinstance(y, np.ndarray)
+            np.testing.assert_array_equal(y.copy_to_host(), expected)
+        for wrong in (xs[0].astype("d"), xs[0, :4]):
+            with pytest.raises(fastlstm.ShapeError, match="a device array of shape"):
+                stream.step(Foreign(np.ascontiguousarray(wrong)))
+
+
+@pytest.mark.parametrize(
+    "layer",
+    [
+        lambda rng: models.lstm(rng, 5, 6, peepholes=True),
+        lambda rng: models.lstm(rng, 5, 6, norm=models.norm(rng, 6)),
+        lambda rng: models.gru(rng, 5, 6),
+        lambda rng: models.gru(rng, 5, 6, reset_after=True),
+    ],
+)
+@pytest.mark.parametrize("weights", ["float32", "bfloat16"])
+def test_products_beforehand(layer, weights, monkeypatch):
+    """The first layer's product with all inputs as one, and in pieces of two steps."""
+    monkeypatch.setattr(backend, "_LONG", 4)
+    monkeypatch.setattr(backend, "_PRODUCTS_BYTES", 2 * 3 * 24 * 4)
+    rng = np.random.default_rng(9)
+    layers = models.layers_of([layer(rng), models.dense(rng, 6, 2)], "float32")
+    xs = rng.normal(size=(3, 5, 5)).astype("f")
+    expected, end = fastlstm.Model(layers, device="numpy", weights=weights).run(xs, lengths=[5, 2, 4])
+    with all_blocks(), laid_out(warps=1, unit_groups=2):
+        ys, state = fastlstm.Model(layers, device="cuda", weights=weights).run(xs, lengths=[5, 2, 4])
+    close(ys, expected, "layer norm")
+    close(state[0].h, end[0].h, "layer norm")
+
+
+def test_blocks_that_meet_at_a_barrier(monkeypatch):
+    monkeypatch.setattr(rooms, "MEETING", settings.BARRIER)
+    rng = np.random.default_rng(10)
+    model = fastlstm.Model(models.layers_of(tokens(rng)), device="cuda")
+    expected, _ = fastlstm.Model(model.layers, device="numpy").generate(6, [[1], [2]])
+    with all_blocks(), laid_out(unit_groups=3, warps=1):
+        for _ in range(2):  # the counters go on from the first call
+            np.testing.assert_array_equal(model.generate(6, [[1], [2]])[0], expected)
+
+
+def test_what_there_is_no_kernel_for_says_so():
+    rng = np.random.default_rng(11)
+    softmax = models.layers_of([models.gru(rng, 3, 4, activation="softmax")])
+    with pytest.raises(fastlstm.DeviceError, match="use device='cpu'"):
+        fastlstm.Model(softmax, device="cuda").step(np.zeros(3))
+    layers = models.layers_of([models.lstm(rng, 3, 4)], "float32")
+    with pytest.raises(fastlstm.DeviceError, match="bfloat16"):
+        fastlstm.Model(layers, device="cuda", weights="int8").step(np.zeros(3))

@@ -117,7 +117,7 @@ class CudaBackend:
                 room.set_state([(c[rows], h[rows]) for c, h in state])
                 out = cuda.device_array(outputs[rows].shape, outputs.dtype)
                 data = _data(prime[rows], lengths[rows], **{"drawn" if drawing else "ys": out})
-                room.launch(data, steps, n, drawing, rows.start, free=True)
+                room.launch(data, steps, n, drawing=drawing, first=rows.start, free=True)
                 out.copy_to_host(outputs[rows])
                 parts.append(room.state())
                 self._give_back(room)
@@ -154,6 +154,8 @@ class CudaSession:
         self._data = _data(inputs, np.ones(1, np.int64), ys=cuda.to_device(np.zeros((1, 1, width), dtype)))
         self._input = self._data.ids if entry is None else self._data.xs
         self._flat = self._data.ys.reshape(width)
+        with device.errors("stream"):
+            self._launch = self._room.launcher(self._data, 1)
 
     def stepper(self, size: int, convert: Callable[[Any], Any], output: NDArray[np.floating]) -> Callable[[Any], Any]:
         """See `base.Session`."""
@@ -180,7 +182,7 @@ class CudaSession:
     def _advance(self, x: Any) -> None:
         with device.errors("step"):
             self._input.copy_to_device(x)
-            self._room.launch(self._data, 1)
+            self._launch()
 
     def process(self, xs: Arrays, ys: NDArray[np.floating]) -> None:
         if len(xs):

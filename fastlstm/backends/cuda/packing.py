@@ -150,18 +150,18 @@ class _Lowering:
             else:
                 source, size = self._gather(first)
         elif ahead:
-            source, size = self._recurrent(rest.pop(0), NONE, ahead=True)
+            source, size = self._recurrent(first, NONE, ahead=True)
         else:
             size, rest = first.input_size, self.layers
             source = self._room(size)
             entry = slice(source, source + size)
         for layer in rest:
             source, size = self._layer(layer, source)
-        pending = self._room(max(product.units for product in self.products))
+        pending = self._room(max((product.units for product in self.products), default=0))
         empty = np.zeros(4, np.uint32 if self.storage == BFLOAT16 else self.dtype)
         sizes = Sizes(self.dtype.itemsize, self.row_size, len(self.rows), tuple(self.products))
         return Program(
-            np.stack(self.rows), np.concatenate([*self.matrices, empty]), np.concatenate([*self.numbers, empty[:0]],
+            np.stack(self.rows), np.concatenate([*self.matrices, empty]), np.concatenate([*self.numbers, empty[:1]],
             dtype=self.dtype), self.lookup, entry, slice(source, source + size), pending, self.words,
             tuple(self.states), sizes, self.first,
         )  # fmt: skip

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -81,7 +81,7 @@ class Room:
         words = 2 * fitted.row_groups * fitted.rows * (program.words + 1) * (self.dtype.itemsize // 4)
         self._words = cuda.to_device(np.zeros(words if fitted.unit_groups > 1 else 1, np.uint64))
         self._counters = cuda.to_device(np.zeros(c.COUNTERS * fitted.row_groups, np.uint64))
-        self._state = cuda.to_device(np.zeros((batch, sum(self._sizes)), self.dtype))
+        self._state = cuda.to_device(np.zeros((batch, max(1, sum(self._sizes))), self.dtype))
         self._spill = None
         if not fitted.arena_resident:
             self._spill = cuda.device_array((fitted.blocks, fitted.rows * program.sizes.row_size), self.dtype)
@@ -91,55 +91,66 @@ class Room:
             "ys": cuda.device_array((1, 1, 1), self.dtype), "drawn": cuda.device_array((1, 1), np.int64),
             "lookup": loaded.lookup,
         }  # fmt: skip
-        self._no_stop = cuda.to_device(np.array([-1], np.int64))
-
-    def set_state(self, state: Sequence[Pair]) -> None:
-        self._state.copy_to_device(np.concatenate([a for pair in state for a in pair], axis=1))
-
-    def state(self) -> list[Pair]:
-        """A copy."""
-        parts = np.split(self._state.copy_to_host(), np.cumsum(self._sizes)[:-1], axis=1)
-        parts = [np.ascontiguousarray(part) for part in parts]
-        return list(zip(parts[::2], parts[1::2], strict=True))
-
-    def launch(
-        self, data: Data, steps: int, outputs: int = 1, drawing: Drawing | None = None, first: int = 0,
-        free: bool = False,
-    ) -> None:  # fmt: skip
-        """Launch `kernels.loop` over all rows of the room.
-
-        steps    T;  outputs  n, where `free` runs on after the prime
-        first    the call's row that is row 0 here
-        """
-        program, fitted = self.loaded.program, self.fitted
-        width = program.output.stop - program.output.start
-        chosen = drawing or Drawing()
-        if drawing is not None and drawing.temperature:
-            self._make_scratch(1 << (width - 1).bit_length())
         entry = program.input
-        call = {
+        self._width = program.output.stop - program.output.start
+        self._fixed = {
             c.UNIT_GROUPS: fitted.unit_groups, c.ROWS: fitted.rows, c.ROW_SIZE: program.sizes.row_size,
             c.LAST: program.operations.size, c.WORDS: program.words + 1,
             c.SOURCE: p.NONE if entry is None else entry.start,
             c.INPUTS: 0 if entry is None else entry.stop - entry.start,
-            c.TARGET: program.output.start, c.OUTPUTS: width, c.PENDING: program.pending,
+            c.TARGET: program.output.start, c.OUTPUTS: self._width, c.PENDING: program.pending,
+            c.BATCH: batch, c.PACKED: 2 if program.weights.dtype == np.uint32 else 1,
+        }  # fmt: skip
+        self._no_stop = cuda.to_device(np.array([-1], np.int64))
+
+    def set_state(self, state: Sequence[Pair]) -> None:
+        if state:
+            self._state.copy_to_device(np.concatenate([a for pair in state for a in pair], axis=1))
+
+    def state(self) -> list[Pair]:
+        """A copy."""
+        if not self._sizes:
+            return []
+        parts = np.split(self._state.copy_to_host(), np.cumsum(self._sizes)[:-1], axis=1)
+        parts = [np.ascontiguousarray(part) for part in parts]
+        return list(zip(parts[::2], parts[1::2], strict=True))
+
+    def launch(self, data: Data, steps: int, outputs: int = 1, **more: Any) -> None:
+        """Launch `launcher`'s kernel once."""
+        self.launcher(data, steps, outputs, **more)()
+
+    def launcher(
+        self, data: Data, steps: int, outputs: int = 1, drawing: Drawing | None = None, first: int = 0,
+        free: bool = False,
+    ) -> Callable[[], None]:  # fmt: skip
+        """A call that launches `kernels.loop` over all rows of the room, on data that may change from call to call.
+
+        steps    T;  outputs  n, where `free` runs on after the prime
+        first    the call's row that is row 0 here
+        """
+        program, fitted, chosen = self.loaded.program, self.fitted, drawing or Drawing()
+        if drawing is not None and drawing.temperature:
+            self._make_scratch(1 << (self._width - 1).bit_length())
+        call = self._fixed | {
             c.STEPS: steps, c.OUTPUT_STEPS: outputs, c.FREE: int(free), c.MEETING: MEETING,
             c.DRAWS: 0 if drawing is None else 2 if drawing.temperature else 1,
-            c.TOP_K: min(chosen.top_k or width, width), c.PROBABILITIES: int(chosen.probabilities),
+            c.TOP_K: min(chosen.top_k or self._width, self._width), c.PROBABILITIES: int(chosen.probabilities),
             c.SEED_LOW: chosen.seed & 0xFFFFFFFF, c.SEED_HIGH: chosen.seed >> 32, c.POSITION: chosen.position,
-            c.BATCH: self.batch, c.FIRST_ROW: first, c.PACKED: 2 if program.weights.dtype == np.uint32 else 1,
+            c.FIRST_ROW: first,
         }  # fmt: skip
         stop = cuda.to_device(chosen.stop) if chosen.stop.size else self._no_stop
         given = {name: self._none[name] if getattr(data, name) is None else getattr(data, name) for name in self._none}
         spill = () if self._spill is None else (self._spill,)
-        kernel = loop_spilled if spill else loop
-        types = argument_types(self.dtype, program.weights.dtype, bool(spill))
-        device.prepare(kernel, types, fitted.shared_bytes)
-        kernel[fitted.blocks, fitted.threads, 0, fitted.shared_bytes](
-            self._operations, self.loaded.weights, self.loaded.table, given["lookup"], self._words, self._counters,
-             *spill, self._state, given["xs"], given["ids"], data.lengths, given["ys"], given["drawn"], stop,
-             *self._scratch, float(chosen.temperature), float(chosen.top_p or 1.0),
-             tuple(int(call[k]) for k in range(c.COUNT)),
+        return device.launcher(
+            loop_spilled if spill else loop,
+            argument_types(self.dtype, program.weights.dtype, bool(spill)),
+            fitted.blocks, fitted.threads, fitted.shared_bytes,
+            (
+                self._operations, self.loaded.weights, self.loaded.table, given["lookup"], self._words, self._counters,
+                *spill, self._state, given["xs"], given["ids"], data.lengths, given["ys"], given["drawn"], stop,
+                *self._scratch, float(chosen.temperature), float(chosen.top_p or 1.0),
+                tuple(int(call[k]) for k in range(c.COUNT)),
+            ),
         )  # fmt: skip
 
     def _make_scratch(self, size: int) -> None:

@@ -17,7 +17,8 @@ _DEPTH = _SIDE  # of a tile's factors in shared memory
 @cuda.jit(cache=True)
 def multiply(xs, kernel, bias, out):
     """out (M, N) = xs (M, K) @ kernel (K, N) + bias (N,); a grid of (N / _TILE, M / _TILE), blocks (_SIDE, _SIDE)."""
-    left, right = cuda.shared.array((_DEPTH, _TILE), out.dtype), cuda.shared.array((_DEPTH, _TILE + 1), out.dtype)
+    left = cuda.shared.array((_DEPTH, _TILE), out.dtype)
+    right = cuda.shared.array((_DEPTH, _TILE), out.dtype)
     sums = cuda.local.array((4, 4), out.dtype)
     x, y, column, row = cuda.threadIdx.x, cuda.threadIdx.y, cuda.blockIdx.x * _TILE, cuda.blockIdx.y * _TILE
     zero = out.dtype.type(0)

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 import fastlstm
+from fastlstm.backends.narrow import rounded_bfloat16
 from fastlstm.layers import Activation
 from tests import models, oracle
 from tests.test_cells import CELLS, IDS, SEQUENCES, assert_state, inputs, row_of, tolerance
@@ -255,13 +256,43 @@ def test_products_beforehand(layer, weights, monkeypatch):
     monkeypatch.setattr(backend, "_LONG", 4)
     monkeypatch.setattr(backend, "_PRODUCTS_BYTES", 2 * 3 * 24 * 4)
     rng = np.random.default_rng(9)
-    layers = models.layers_of([layer(rng), models.dense(rng, 6, 2)], "float32")
+    description = models.rounded([layer(rng), models.dense(rng, 6, 2)], "float32")
+    model = fastlstm.Model(models.layers_of(description, "float32"), device="cuda", weights=weights)
     xs = rng.normal(size=(3, 5, 5)).astype("f")
-    expected, end = fastlstm.Model(layers, device="numpy", weights=weights).run(xs, lengths=[5, 2, 4])
     with all_blocks(), laid_out(warps=1, unit_groups=2):
-        ys, state = fastlstm.Model(layers, device="cuda", weights=weights).run(xs, lengths=[5, 2, 4])
-    close(ys, expected, "layer norm")
-    close(state[0].h, end[0].h, "layer norm")
+        ys, state = model.run(xs, lengths=[5, 2, 4])
+    if weights == "bfloat16":
+        description = narrowed(description)
+    for b, length in enumerate([5, 2, 4]):
+        expected, states = oracle.run(description, xs[b], oracle.zero_states(description), length)
+        close(ys[b], expected, "layer norm")
+        assert_state(state, b, states, TOLERANCES["layer norm"])
+
+
+def narrowed(description):
+    """With the matrices as the kernels see them: each by itself, its rows two a word."""
+    matrices = {"kernel", "recurrent_kernel", "projection"}
+    return [
+        (kind, {name: rounded_bfloat16(value) if name in matrices else value for name, value in arguments.items()})
+        for kind, arguments in description
+    ]
+
+
+@pytest.mark.parametrize("resident", [True, False])
+def test_weights_of_two_bytes(resident):
+    """Also where a batch shares what is loaded; an embedding's table, which replaces a kernel, is not rounded."""
+    rng = np.random.default_rng(12)
+    first = [models.lstm(rng, 5, 6, projection=3), models.gru(rng, 3, 7), models.dense(rng, 7, 4)]
+    description = models.rounded(first, "float32")
+    model = fastlstm.Model(models.layers_of(description, "float32"), device="cuda", weights="bfloat16")
+    xs = rng.normal(size=(5, 4, 5)).astype("f")
+    with all_blocks(), laid_out(warps=1, unit_groups=2, resident=resident):
+        ys, _ = model.run(xs)
+        alone, _ = model.run(xs[3])
+    np.testing.assert_array_equal(alone, ys[3])
+    description = narrowed(description)
+    for b in range(5):
+        close(ys[b], oracle.run(description, xs[b], oracle.zero_states(description))[0], "layer norm")
 
 
 def test_blocks_that_meet_at_a_barrier(monkeypatch):

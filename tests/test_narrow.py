@@ -138,6 +138,26 @@ def test_every_cell_agrees_with_numpy(name, weights):
 
 
 @pytest.mark.parametrize("weights", NARROW)
+@pytest.mark.parametrize(("inputs", "hidden"), [(17, 37), (6, 64), (9, 90)])
+def test_a_row_does_not_depend_on_its_batch(inputs, hidden, weights):
+    """Whole tiles and columns after them, x that ends within a word or with it; rows of a batch six, four, two, one."""
+    rng = np.random.default_rng(hidden)
+    described = [models.lstm(rng, inputs, hidden), models.gru(rng, hidden, hidden), models.dense(rng, hidden, 70)]
+    cpu, plain = pair(models.layers_of(described, "float32"), weights)
+    xs = rng.normal(size=(13, 30, inputs)).astype(np.float32)
+    state = random_state(cpu, 13, rng)
+    np.testing.assert_allclose(cpu.step(xs[:, 0], state)[0], plain.step(xs[:, 0], state)[0], rtol=0, atol=4e-6)
+    ys, after = cpu.run(xs, state)
+    for r in range(13):
+        alone, end = cpu.run(xs[r], state.rows(r))
+        np.testing.assert_array_equal(alone, ys[r])
+        np.testing.assert_array_equal(end[0].c[0], after[0].c[r])
+    stream = cpu.stream()
+    stream.state = state.rows(12)
+    np.testing.assert_array_equal([stream.step(x).copy() for x in xs[12]], ys[12])
+
+
+@pytest.mark.parametrize("weights", NARROW)
 def test_both_directions(weights):
     rng = np.random.default_rng(5)
     both = models.bidirectional([models.lstm(rng, 5, 6)], [models.lstm(rng, 5, 6)])
@@ -175,11 +195,11 @@ floats = types.CPointer(types.float32)
 
 @njit(types.void(floats, floats, types.intp, floats, types.intp))
 def bfloat16(y, x, count, panel, depth):
-    narrow_simd.bfloat16_tile_8(y, x, count, panel, narrow_simd.PANEL, depth)
+    narrow_simd.bfloat16_tile_8(y, y, x, count, panel, narrow_simd.PANEL, depth)
 
 @njit(types.void(floats, floats, types.intp, floats, types.intp))
 def int8(y, levels, count, panel, depth):
-    narrow_simd.int8_tile_8(y, levels, count, panel, narrow_simd.PANEL, depth)
+    narrow_simd.int8_tile_8(y, y, levels, count, panel, narrow_simd.PANEL, depth)
 
 print(json.dumps([function.inspect_asm(function.signatures[0]) for function in (bfloat16, int8)]))
 """

@@ -2,8 +2,7 @@
 
 bfloat16  the upper half of a float32. Rows k and k + 1 of a matrix share one 32-bit word: row k is the word itself, as
           a float32, with the bits of row k + 1 below its own, which are chosen so that the whole word is the nearest
-          to the weight; row k + 1 is the word shifted up. An LSTM's x and h make one vector, so an odd kernel of x
-          has a row of zeros before it, that h may begin with a word. Activations and sums are float32.
+          to the weight; row k + 1 is the word shifted up. Activations and sums are float32.
 int8      weight[k, n] = rows[k] * columns[n] * q[k, n] with q in -127 to 127, symmetric and rounded to the nearest.
           rows[k] is 1, or the power of two that a row needs whose weights are all small beside the others', as those
           of an input in large units are: with one scale a column alone they would be rounded to nothing.
@@ -61,11 +60,6 @@ def _rounded_half(bits: NDArray[np.uint32]) -> NDArray[np.uint32]:
     size = bits & 0x7FFFFFFF
     half = np.minimum((size + 0x7FFF + ((size >> 16) & 1)) >> 16, 0x7F7F)
     return (bits >> 31 << 15) | half
-
-
-def evened(matrix: NDArray[np.floating]) -> NDArray[np.floating]:
-    """(K, N) with a row of zeros before it if K is odd."""
-    return np.concatenate([np.zeros((len(matrix) % 2, matrix.shape[1]), matrix.dtype), matrix])
 
 
 def rounded_bfloat16(matrix: NDArray[np.floating]) -> Array:
@@ -158,8 +152,6 @@ def narrowed(layer: Layer | StepMask, storage: int, *, looked_up: bool = False) 
     for name in ("kernel", "recurrent_kernel", "projection"):
         if getattr(layer, name, None) is not None and not (looked_up and name == "kernel"):
             setattr(copied, name, narrow(getattr(layer, name)))
-    if storage == BFLOAT16 and isinstance(layer, LSTM) and not looked_up:
-        copied.kernel = rounded_bfloat16(evened(layer.kernel))[len(layer.kernel) % 2 :]
     if getattr(layer, "highway", None) is not None:
         copied.highway = copy.copy(layer.highway)
         for name in ("carry_kernel", "transform_kernel"):
@@ -191,7 +183,7 @@ def levels_size(depths: Sequence[int]) -> int:
 def packed_size(storage: int, depths: Sequence[int], columns: int) -> int:
     """Elements in all."""
     if storage == BFLOAT16:
-        return words(storage, sum(padded(depth, 2) for depth in depths)) * columns
+        return sum(words(storage, depth) for depth in depths) * columns
     head, rows = sum(padded(depth, 16) for depth in depths), sum(BEFORE + words(storage, depth) for depth in depths)
     return head + rows * columns
 
@@ -199,8 +191,7 @@ def packed_size(storage: int, depths: Sequence[int], columns: int) -> int:
 def pack_narrow(out: Array, matrices: Sequence[NDArray[np.floating]], storage: int) -> None:
     """Write matrices (K, N), N the same multiple of lanes in each, into out (packed_size,)."""
     if storage == BFLOAT16:
-        *before, last = matrices
-        _pack(out, [bfloat16_words(part) for part in [*map(evened, before), last]])
+        _pack(out, [bfloat16_words(matrix) for matrix in matrices])
         return
     start, rows = 0, []
     for matrix in matrices:

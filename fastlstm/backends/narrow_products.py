@@ -38,24 +38,26 @@ def add_narrow_products(op, arena, row_size, rows, batch, y, width, h, inputs, d
 
     x ends where h begins. Of a matrix that stands alone `inputs` is 0, and it is OF_H.
     """
-    storage, how = op[p.STORAGE], how + BACK * op[p.BACK]
-    if storage == BFLOAT16:
-        vectors, panels, total = h, kernel, (inputs + 1) // 2 + (depth + 1) // 2
-    else:
-        first = (inputs + 15) // 16 * 16
-        vectors, panels = op[p.ROUNDED], at(kernel, first + (depth + 15) // 16 * 16)
-        total = _int8_rows(inputs) + _int8_rows(depth)
-        for r in range(batch):
-            row = at(arena, rows[r] * row_size)
-            if how & OF_X and inputs:
-                quantise(at(row, vectors), at(row, h - inputs), inputs, kernel)
-            if how & OF_H:
-                quantise(at(row, vectors + _room(inputs)), at(row, h), depth, at(kernel, first))
+    how += BACK * op[p.BACK]
+    vectors = _rounded(op, arena, row_size, rows, batch, h, inputs, depth, kernel, how)
+    panels, total = _panels(op, inputs, depth, kernel)
     if op[p.TEAM] > 0 and narrow_shared(
         op, arena, row_size, rows, batch, y, width, vectors, inputs, depth, panels, total, how
     ):
         return
-    add_narrow_columns(storage, arena, row_size, rows, batch, y, width, vectors, inputs, depth, panels, how)
+    add_narrow_columns(op[p.STORAGE], arena, row_size, rows, batch, y, width, vectors, inputs, depth, panels, how)
+
+
+@inner
+def narrow_product(op, row, y, begin, width, h, inputs, depth, kernel):
+    """The same of one row, by this thread: y = begin (width,) + ...; begin is anywhere."""
+    how = OF_X + OF_H + BACK * op[p.BACK]
+    vectors = _rounded(op, row, 0, op, 1, h, inputs, depth, kernel, how)  # rows of size 0: whatever its number is
+    panels, _ = _panels(op, inputs, depth, kernel)
+    if op[p.STORAGE] == BFLOAT16:
+        _bfloat16(row, 0, op, 1, y, begin, 0, width, vectors, inputs, depth, panels, how)
+    else:
+        _int8(row, 0, op, 1, y, begin, 0, width, vectors, inputs, depth, panels, how)
 
 
 @inner
@@ -64,10 +66,34 @@ def add_narrow_columns(storage, arena, row_size, rows, batch, y, width, vectors,
 
     vectors  bfloat16: where h lies; int8: where the scales and levels of x and h do
     """
+    begin = at(arena, y)
     if storage == BFLOAT16:
-        _bfloat16(arena, row_size, rows, batch, y, width, vectors, inputs, depth, panels, how)
+        _bfloat16(arena, row_size, rows, batch, y, begin, row_size, width, vectors, inputs, depth, panels, how)
     else:
-        _int8(arena, row_size, rows, batch, y, width, vectors, inputs, depth, panels, how)
+        _int8(arena, row_size, rows, batch, y, begin, row_size, width, vectors, inputs, depth, panels, how)
+
+
+@scalar
+def _rounded(op, arena, row_size, rows, batch, h, inputs, depth, kernel, how):
+    """`vectors` of `add_narrow_columns`; of int8 they are written first."""
+    if op[p.STORAGE] == BFLOAT16:
+        return h
+    levels, factors = op[p.ROUNDED], at(kernel, (inputs + 15) // 16 * 16)
+    for r in range(batch):
+        row = at(arena, rows[r] * row_size)
+        if how & OF_X and inputs:
+            quantise(at(row, levels), at(row, h - inputs), inputs, kernel)
+        if how & OF_H:
+            quantise(at(row, levels + _room(inputs)), at(row, h), depth, factors)
+    return levels
+
+
+@scalar
+def _panels(op, inputs, depth, kernel):
+    """Where the panels begin, and how many rows of words they have."""
+    if op[p.STORAGE] == BFLOAT16:
+        return kernel, (inputs + 1) // 2 + (depth + 1) // 2
+    return at(kernel, (inputs + 15) // 16 * 16 + (depth + 15) // 16 * 16), _int8_rows(inputs) + _int8_rows(depth)
 
 
 @scalar
@@ -96,31 +122,43 @@ def _vector(panels, column, width, depth):
 
 
 @inner
-def _bfloat16(arena, row_size, rows, batch, y, width, h, inputs, depth, panels, how):
+def _bfloat16(arena, row_size, rows, batch, y, begin, begin_size, width, h, inputs, depth, panels, how):
+    """begin  what the sums begin with: y itself, or of a batch of one anything; begin_size from row to row"""
     apart()
-    lanes, even = lanes_of(arena), (inputs + 1) // 2 * 2
-    total, tiles = (even + depth + 1) // 2, width // (8 * lanes)
-    begin, end = 0 if how & OF_X else even, even + depth if how & OF_H else even
-    x, first = h - even + begin, begin // 2 * PANEL
+    lanes, first = lanes_of(arena), (inputs + 1) // 2
+    total, tiles = first + (depth + 1) // 2, width // (8 * lanes)
+    of_x, of_h = inputs if how & OF_X else 0, depth if how & OF_H else 0
+    # x and h are one vector, and if x ends with a word, one pass.
+    once, then = (of_x + of_h, 0) if of_x and of_h and inputs % 2 == 0 else (of_x, of_h)
     if batch == 1:
         row = at(arena, rows[0] * row_size)
         for number in range(tiles):
             column = _tile(number, tiles, how) * lanes
-            panel = at(panels, column * total + first)
-            bfloat16_tile_8(at(row, y + column), at(row, x), end - begin, panel, PANEL, total)
+            z, source = at(row, y + column), at(begin, rows[0] * begin_size + column)
+            for part in range(2):
+                count, x, skipped = (then, h, first) if part else (once, h - inputs, 0)
+                if count:
+                    panel = at(panels, column * total + skipped * PANEL)
+                    bfloat16_tile_8(z, source, at(row, x), count, panel, PANEL, total)
+                    source = z
     else:
         for column in range(0, tiles * 8 * lanes, 2 * lanes):
             inside = column % PANEL
-            panel = at(panels, (column - inside) * total + first)
-            _bfloat16_rows(arena, row_size, rows, batch, y + column, x, end - begin, panel, inside // (2 * lanes))
+            for part in range(2):
+                count, x, skipped = (then, h, first) if part else (once, h - inputs, 0)
+                if count:
+                    panel, place = at(panels, (column - inside) * total + skipped * PANEL), inside // (2 * lanes)
+                    _bfloat16_rows(arena, row_size, rows, batch, y + column, x, count, panel, place)
     for column in range(tiles * 8 * lanes, width, lanes):
         vector, stride = _vector(panels, column, width, total)
         for r in range(batch):
             row = at(arena, rows[r] * row_size)
-            if begin < even:  # by itself, as a sequence does it, so that the sums are made in the same order
-                bfloat16_tile_1(at(row, y + column), at(row, h - even), even, vector, stride, total)
-            if end > even:
-                bfloat16_tile_1(at(row, y + column), at(row, h), depth, at(vector, even // 2 * stride), stride, total)
+            z, source = at(row, y + column), at(begin, rows[r] * begin_size + column)
+            for part in range(2):  # never one pass, as in a sequence it is not: so the order of the sums is the same
+                count, x, skipped = (of_h, h, first) if part else (of_x, h - inputs, 0)
+                if count:
+                    bfloat16_tile_1(z, source, at(row, x), count, at(vector, skipped * stride), stride, total)
+                    source = z
 
 
 @scalar
@@ -144,35 +182,33 @@ def _bfloat16_rows(arena, row_size, rows, batch, y, x, count, panel, place):
 
 
 @inner
-def _int8(arena, row_size, rows, batch, y, width, levels, inputs, depth, panels, how):
+def _int8(arena, row_size, rows, batch, y, begin, begin_size, width, levels, inputs, depth, panels, how):
     """A tile is read once for all rows: it takes no longer from L2, where it then is, than the multiplications do."""
     apart()
-    lanes, total = lanes_of(arena), _int8_rows(inputs) + _int8_rows(depth)
-    tiles = width // (8 * lanes)
+    lanes, first, room = lanes_of(arena), _int8_rows(inputs), _room(inputs)
+    total, tiles = first + _int8_rows(depth), width // (8 * lanes)
+    of_x, of_h = (inputs + 3) // 4 if how & OF_X else 0, (depth + 3) // 4 if how & OF_H else 0
     for number in range(tiles):
         column = _tile(number, tiles, how) * lanes
-        for part in range(OF_X, OF_H + 1):
-            count, first, scale = _part(part, inputs, depth)
-            if how & part and count:
-                panel = at(panels, column * total + first * PANEL)
+        for part in range(2):
+            count, scale, skipped = (of_h, levels + room, first) if part else (of_x, levels, 0)
+            if count:
+                panel = at(panels, column * total + skipped * PANEL)
                 for r in range(batch):
                     row = at(arena, rows[r] * row_size)
-                    int8_tile_8(at(row, y + column), at(row, levels + scale), (count + 3) // 4, panel, PANEL, total)
+                    z = at(row, y + column)
+                    source = z if part and of_x else at(begin, rows[r] * begin_size + column)
+                    int8_tile_8(z, source, at(row, scale), count, panel, PANEL, total)
     for column in range(tiles * 8 * lanes, width, lanes):
         vector, stride = _vector(panels, column, width, total)
-        for part in range(OF_X, OF_H + 1):
-            count, first, scale = _part(part, inputs, depth)
-            if how & part and count:
+        for part in range(2):
+            count, scale, skipped = (of_h, levels + room, first) if part else (of_x, levels, 0)
+            if count:
                 for r in range(batch):
                     row = at(arena, rows[r] * row_size)
-                    z, v = at(row, y + column), at(row, levels + scale)
-                    int8_tile_1(z, v, (count + 3) // 4, at(vector, first * stride), stride, total)
-
-
-@scalar
-def _part(part, inputs, depth):
-    """Of the matrix of x or of h: its depth, its first row in a panel, and where its vector's scale is."""
-    return (inputs, 0, 0) if part == OF_X else (depth, _int8_rows(inputs), _room(inputs))
+                    z = at(row, y + column)
+                    source = z if part and of_x else at(begin, rows[r] * begin_size + column)
+                    int8_tile_1(z, source, at(row, scale), count, at(vector, skipped * stride), stride, total)
 
 
 @inner

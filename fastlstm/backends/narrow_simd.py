@@ -75,14 +75,14 @@ def _bfloat16_tile(vectors: int):
     phases = 8 // vectors
 
     @intrinsic
-    def add_tile(typing_context, y, x, count, first_panel, stride, depth):
-        """y (vectors * lanes,) += x (count,) @ the first words of panels, `stride` wide and of `depth` rows."""
+    def add_tile(typing_context, y, begin, x, count, first_panel, stride, depth):
+        """y (vectors * lanes,) = begin + x (count,) @ the first words of panels, `stride` wide and of `depth` rows."""
 
         def generate_code(context, builder, signature, arguments):
             if y.dtype != types.float32:
                 return context.get_dummy_value()
             emit = _Words(context, builder)
-            target, vector, count_, first, stride_, depth_ = arguments
+            target, initial, vector, count_, first, stride_, depth_ = arguments
             pairs, panels = builder.lshr(count_, emit.constant(1)), emit.panels(first, depth_, vectors)
 
             def rows(number, whole=True):
@@ -107,7 +107,7 @@ def _bfloat16_tile(vectors: int):
                 for v, total in enumerate(sums):
                     emit.store(total, target, v * _LANES)
 
-            sums = [emit.load(target, v * _LANES) for v in range(vectors)] + [emit.zero()] * (8 - vectors)
+            sums = [emit.load(initial, v * _LANES) for v in range(vectors)] + [emit.zero()] * (8 - vectors)
             k, sums = emit.loop(emit.constant(0), pairs, phases, sums, rows(phases))
             if phases > 1:
                 _, sums = emit.loop(k, pairs, 1, sums, rows(1))
@@ -117,7 +117,7 @@ def _bfloat16_tile(vectors: int):
                 put(rows(1, whole=False)(pairs, [emit.load(target, v * _LANES) for v in range(vectors)]))
             return context.get_dummy_value()
 
-        return types.void(y, x, types.intp, first_panel, types.intp, types.intp), generate_code
+        return types.void(y, begin, x, types.intp, first_panel, types.intp, types.intp), generate_code
 
     return add_tile
 
@@ -234,8 +234,8 @@ def _int8_tile(vectors: int):
     phases = 8 // vectors
 
     @intrinsic
-    def add_tile(typing_context, y, levels, count, first_panel, stride, depth):
-        """y (vectors * lanes,) += levels @ q, times the levels' scale and the columns'.
+    def add_tile(typing_context, y, begin, levels, count, first_panel, stride, depth):
+        """y (vectors * lanes,) = begin + levels @ q, times the levels' scale and the columns'.
 
         levels  a scale, and from the 16th element on (count,) words of four bytes, level + LEVELS
         panels  `stride` wide and of `depth` rows: columns, surplus, then (count,) rows of words of four q
@@ -245,7 +245,7 @@ def _int8_tile(vectors: int):
             if y.dtype != types.float32:
                 return context.get_dummy_value()
             emit = _Words(context, builder)
-            target, scale, count_, first, stride_, depth_ = arguments
+            target, initial, scale, count_, first, stride_, depth_ = arguments
             vector, undefined = emit.at(scale, 16), ir.Constant(_WORDS, ir.Undefined)
             vector = builder.bitcast(vector, _INT32.as_pointer())
             panels = emit.panels(first, depth_, vectors)
@@ -279,10 +279,10 @@ def _int8_tile(vectors: int):
             for v, total in enumerate(emit.folded(sums, vectors, builder.add)):
                 unit = builder.fmul(emit.load(*before[v]), factor)
                 product = builder.sitofp(total, emit.vector)
-                emit.store(emit.multiply_add(emit.load(target, v * _LANES), product, unit), target, v * _LANES)
+                emit.store(emit.multiply_add(emit.load(initial, v * _LANES), product, unit), target, v * _LANES)
             return context.get_dummy_value()
 
-        return types.void(y, levels, types.intp, first_panel, types.intp, types.intp), generate_code
+        return types.void(y, begin, levels, types.intp, first_panel, types.intp, types.intp), generate_code
 
     return add_tile
 

@@ -95,11 +95,11 @@ def aligned(size: int, dtype: np.dtype) -> NDArray[np.floating]:
     look most of them up.
     """
     count = size * dtype.itemsize
-    huge = count >= _HUGE_PAGE and hasattr(mmap, "MADV_HUGEPAGE")
+    huge = count >= _HUGE_PAGE // 2 and hasattr(mmap, "MADV_HUGEPAGE")
     alignment = _HUGE_PAGE if huge else _ALIGNMENT
     if huge:
         # Private: a shared one would stay the parent's after a fork, and gets no huge pages.
-        memory = mmap.mmap(-1, count + alignment, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+        memory = mmap.mmap(-1, padded(count, alignment) + alignment, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
         with contextlib.suppress(OSError):  # a kernel without them
             memory.madvise(mmap.MADV_HUGEPAGE)
         raw = np.frombuffer(memory, np.uint8)
@@ -267,7 +267,7 @@ class _Lowering:
         self._emit(
             OP=DENSE, SOURCE=source, TARGET=target, IN=layer.input_size, OUT=size, WIDTH=padded(size, self.lanes),
             KERNEL=self._matrix(layer.kernel), BIAS=self._gates(layer.bias, 1), ACTIVATION=layer.activation,
-            PLAIN=int(self.storage == FULL),
+            PLAIN=1,
         )  # fmt: skip
         return target, size
 
@@ -338,7 +338,7 @@ class _Lowering:
             each = [side_by_side(a, a.size // hidden, self.lanes) for a in parts]
             block = np.concatenate([*each, [norm.epsilon]], dtype=np.float64)
         width, of_h = 4 * padded(hidden, self.lanes), padded(layer.output_size, self.lanes)
-        plain = self.storage == FULL and not optioned and layer.projection is None and self.mask == NONE
+        plain = not optioned and layer.projection is None and self.mask == NONE
         self._emit(
             OP=LSTM_CELL, IN=inputs, OUT=layer.output_size, HIDDEN=hidden, WIDTH=width,
             **entry,

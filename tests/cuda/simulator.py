@@ -15,15 +15,18 @@ _PATIENCE = 60.0  # seconds that a thread waits at a barrier
 
 
 @contextlib.contextmanager
-def all_blocks():
-    """Launch kernels so, until the end of the block."""
+def all_blocks(*more):
+    """Launch kernels so, until the end of the block.
+
+    more  a kernel of each further module that has some
+    """
     from numba.cuda.simulator import kernel as simulator
 
     before = sys.getswitchinterval()
     sys.setswitchinterval(1e-4)
     try:
         with (
-            mock.patch.object(simulator.FakeCUDAKernel, "__call__", _call),
+            mock.patch.object(simulator.FakeCUDAKernel, "__call__", lambda *given: _call(more, *given)),
             mock.patch.object(simulator.FakeCUDAModule, "shared", property(_shared)),
             mock.patch.object(simulator.BlockThread, "syncthreads", _syncthreads),
         ):
@@ -71,7 +74,7 @@ def _syncthreads(thread):
     thread._manager.barrier.wait(_PATIENCE)
 
 
-def _call(kernel, *arguments):
+def _call(more, kernel, *arguments):
     from numba.cuda.simulator import kernel as simulator
 
     if simulator._get_kernel_context() is not None:  # a device function
@@ -81,7 +84,7 @@ def _call(kernel, *arguments):
     arguments = [getattr(a, "_ary", a) for a in arguments]
     found = []
     with simulator._push_kernel_context(module), contextlib.ExitStack() as stack:
-        for function in _functions():
+        for function in [*_functions(), *(one.fn for one in more)]:
             stack.enter_context(simulator.swapped_cuda_module(function, module))
 
         def run():

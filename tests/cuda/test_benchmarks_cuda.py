@@ -5,6 +5,8 @@ import os
 import subprocess
 import sys
 from dataclasses import asdict, replace
+from functools import partial
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -12,8 +14,9 @@ import pytest
 
 import fastlstm
 from benchmarks import plots
-from benchmarks.cuda import checks, report
+from benchmarks.cuda import checks, peers, report
 from fastlstm.backends.cuda.device import SIMULATED, Properties
+from fastlstm.bench.interleave import interleave
 
 REPOSITORY = Path(__file__).parents[2]
 simulator = os.environ.get("NUMBA_ENABLE_CUDASIM") == "1" and os.environ.get("NUMBA_DISABLE_JIT") == "1"
@@ -103,6 +106,74 @@ def test_without_a_gpu():
     )  # fmt: skip
     assert done.returncode == 2 and done.stdout == ""
     assert done.stderr.startswith("no GPU, so nothing was checked or timed: device 'cuda'")
+
+
+@pytest.mark.skipif(simulator, reason="starts the simulator itself")
+def test_the_command_in_the_simulator(tmp_path):
+    """The checks of the kernels themselves, from the command line to the file."""
+    command = [sys.executable, "-W", "ignore", "-m", "benchmarks.cuda", "--simulator", "-o", str(tmp_path / "found")]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=REPOSITORY)
+    assert done.returncode == 0, done.stdout + done.stderr
+    found = json.loads((tmp_path / "found.json").read_text())
+    assert len(found["checks"]) == 13 and all(check["right"] for check in found["checks"])
+    assert f"13 of 13 checks against the oracle were right (seed {found['seed']})." in done.stdout
+
+
+@pytest.mark.skipif(not simulator, reason="needs the simulator")
+def test_the_limits_read_what_they_say():
+    from benchmarks.cuda.limits import Limits, Sizes
+
+    limits = Limits(SIMULATED, Sizes(memory=4096, l2=8192, times=3, exchanges=5, threads=4), words=6)
+    numbers = np.random.default_rng(0).normal(size=2048).astype(np.float32)  # as the limits draw them
+
+    def sums(name):
+        function, argument = limits.calls[name]
+        limits.sums.copy_to_device(np.zeros(8, np.float32))
+        function(argument)
+        return limits.sums.copy_to_host()
+
+    np.testing.assert_allclose(sums("device memory").sum(), numbers[:1024].sum(), rtol=1e-4)
+    np.testing.assert_allclose(sums("L2").sum(), 3 * numbers.sum(), rtol=1e-4)
+    np.testing.assert_allclose(sums("shared memory").sum(), 30 * numbers.sum(), rtol=1e-3)
+    for _ in range(2):  # stamps and turns go on from the call before
+        np.testing.assert_array_equal(sums("exchange")[:4], [5 * (0 + 4), 5 * (1 + 5), 5 * 2, 5 * 3])
+        sums("barrier")
+    assert limits.counters.copy_to_host()[0] == 10
+
+
+@pytest.mark.filterwarnings("ignore:overflow encountered:RuntimeWarning")
+@pytest.mark.skipif(not simulator, reason="needs the simulator")
+def test_what_is_timed_on_a_gpu_runs():
+    """Every step from a peer to a column, with the simulator for a GPU; the times mean nothing."""
+    from benchmarks.cuda import limits as kernels
+    from benchmarks.cuda import parts
+    from tests.cuda.simulator import all_blocks
+
+    take = partial(interleave, slice_seconds=1e-4)
+    with all_blocks(kernels.read):
+        limits = kernels.Limits(SIMULATED, kernels.Sizes(memory=4096, l2=8192, times=2, exchanges=3, threads=4))
+        options = parts.Options(limits, ((3, 8),), (8,), (2,), (3, 8), (2, (3, 8)), 2, 20, 1, "nobody", take)
+        assert set(limits.measured(take(limits.calls, rounds=1))) == set(limits.calls)
+        for name in ("loops", "sequences", "steps"):
+            (column,) = parts.PARTS[name](options)
+            ours = [peer for peer in getattr(peers, name.upper()) if peer.startswith("fastlstm")]
+            assert column["refused"] == {} and list(column["median_us"]) == ours
+            assert column["bound_us"] > 0 and max(column["error"].values()) < 1e-2
+
+
+@pytest.mark.skipif(not simulator and find_spec("numba_cuda") is None, reason="needs numba-cuda or the simulator")
+def test_a_bound_is_the_reading_and_the_exchanges_of_the_layout():
+    from benchmarks.cuda.limits import needed
+    from benchmarks.peers import ours
+    from benchmarks.problem import Problem
+
+    small, kept, streamed = (
+        needed(ours.model(Problem(*size), head=True), 1, H200) for size in ((16, 64), (256, 512), (64, 2048))
+    )
+    weights = 4 * (512 * 4 * (256 + 512) + 256 * 512)
+    assert kept == {"shared memory": weights / 128 * 132, "L2": 0, "device memory": 0, "exchange": 2}
+    assert small["exchange"] == 0 and small["shared memory"] == 132 * 4 * (64 * 4 * (16 + 64) + 16 * 64)
+    assert streamed["device memory"] == 4 * 2048 * 4 * (64 + 2048) and streamed["L2"] == 0
 
 
 H200 = Properties("Paper H200", (9, 0), 132, 2048, 232448, 233472, 1024, 65536, 60 << 20, 141 * 10**9, 1.98e9, 4.9e12)

@@ -52,9 +52,10 @@ class Properties:
     toolkit: tuple[int, int] = (0, 0)
 
 
-#: What Numba's simulator stands for: one block at a time, so that a grid-wide barrier ends.
+#: What Numba's simulator stands for: one block at a time, so that a grid-wide barrier ends; four warps of four threads
+#: (`simulated.py`), as each is a thread of Python, and larger blocks would need more room for their sums.
 SIMULATED = Properties(
-    "CUDA simulator", (7, 0), 1, 1024, 96 << 10, 96 << 10, 0, 65536, 1 << 20, 1 << 30, clock=1e6, memory_bandwidth=1e9
+    "CUDA simulator", (7, 0), 1, 16, 96 << 10, 96 << 10, 0, 65536, 1 << 20, 1 << 30, clock=1e6, memory_bandwidth=1e9
 )
 
 

@@ -96,7 +96,7 @@ def fit(sizes: Sizes, device: Properties, batch: int) -> Fit:
     chip, memory, exchanges = _parts(sizes, best, rates, 2 * _L2_LATENCY / device.clock)
     floor = max(chip, memory) + exchanges
     return Fit(
-        best.row_groups, best.unit_groups, best.rows, best.launches, _threads(sizes, best), best.resident,
+        best.row_groups, best.unit_groups, best.rows, best.launches, _threads(sizes, device, best), best.resident,
         best.arena_resident, best.shared_bytes, costs[best], floor, _text(sizes, device, best, floor),
     )  # fmt: skip
 
@@ -184,13 +184,13 @@ def _parts(sizes: Sizes, layout: _Layout, rates: _Rates, exchange: float) -> tup
     return chip * layout.launches, memory * layout.launches, exchanges * layout.launches
 
 
-def _threads(sizes: Sizes, layout: _Layout) -> int:
+def _threads(sizes: Sizes, device: Properties, layout: _Layout) -> int:
     """A warp a tile, and no thread with many words to wait for."""
     passes = -(-layout.rows // _TILE)
     tiles = max(-(-_share(product, layout.unit_groups) // _TILE) * passes for product in sizes.products)
     words = max(product.units for product in sizes.products) * layout.rows * (layout.unit_groups > 1)
     wanted = max(tiles * _WARP, -(-words // _WORDS_A_THREAD))
-    return min(_MOST_THREADS, max(_LEAST_THREADS, -(-wanted // _WARP) * _WARP))
+    return min(_MOST_THREADS, device.threads_per_sm, max(_LEAST_THREADS, -(-wanted // _WARP) * _WARP))
 
 
 def _text(sizes: Sizes, device: Properties, layout: _Layout, floor: float) -> str:

@@ -15,7 +15,9 @@ import fastlstm.model
 from fastlstm.backends import team as t
 from tests import models
 
-SIZE = 110  # from here on products are shared; not a multiple of any vector
+# From here on products are shared, with vectors of 64 bytes too; not a multiple of any vector. int8 has a quarter of
+# the work.
+SIZE, NARROW_SIZE = 150, 310
 
 
 @pytest.fixture(autouse=True)
@@ -23,24 +25,24 @@ def four_cores(monkeypatch):
     monkeypatch.setattr(fastlstm.model, "_cores", lambda: 4)
 
 
-def layers(kind, dtype="float32"):
+def layers(kind, dtype="float32", size=SIZE):
     rng = np.random.default_rng(7)
     stack = {
-        "lstm": [models.lstm(rng, 9, SIZE, scale=0.1), models.lstm(rng, SIZE, 128, scale=0.1)],
-        "options": [models.lstm(rng, 9, 140, projection=70, peepholes=True, cell_clip=1.0, scale=0.1)],
-        "norm": [models.lstm(rng, 9, SIZE, norm=models.norm(rng, SIZE), scale=0.1)],
-        "gru": [models.gru(rng, 9, SIZE, scale=0.1), models.gru(rng, SIZE, SIZE, reset_after=True, scale=0.1)],
-        "highway": [models.lstm(rng, 9, SIZE), models.gru(rng, SIZE, SIZE, highway=models.highway(rng, SIZE))],
-        "masked": [models.masking(9), models.lstm(rng, 9, SIZE, scale=0.1)],
-        "ids": [models.embedding(rng, 9, 120), models.lstm(rng, 120, SIZE, scale=0.1)],
-        "both": [models.bidirectional([models.lstm(rng, 9, SIZE)], [models.lstm(rng, 9, SIZE)])],
+        "lstm": [models.lstm(rng, 9, size, scale=0.1), models.lstm(rng, size, 128, scale=0.1)],
+        "options": [models.lstm(rng, 9, size + 30, projection=70, peepholes=True, cell_clip=1.0, scale=0.1)],
+        "norm": [models.lstm(rng, 9, size, norm=models.norm(rng, size), scale=0.1)],
+        "gru": [models.gru(rng, 9, size, scale=0.1), models.gru(rng, size, size, reset_after=True, scale=0.1)],
+        "highway": [models.lstm(rng, 9, size), models.gru(rng, size, size, highway=models.highway(rng, size))],
+        "masked": [models.masking(9), models.lstm(rng, 9, size, scale=0.1)],
+        "ids": [models.embedding(rng, 9, 120), models.lstm(rng, 120, size, scale=0.1)],
+        "both": [models.bidirectional([models.lstm(rng, 9, size)], [models.lstm(rng, 9, size)])],
     }[kind]
-    width = {"options": 70, "both": 2 * SIZE, "lstm": 128}.get(kind, SIZE)
+    width = {"options": 70, "both": 2 * size, "lstm": 128}.get(kind, size)
     return models.layers_of([*stack, models.dense(rng, width, 9)], dtype)
 
 
 def pair(kind, threads, dtype="float32", weights=None):
-    own = layers(kind, dtype)
+    own = layers(kind, dtype, SIZE if weights is None else NARROW_SIZE)
     return [fastlstm.Model(own, dtype=dtype, weights=weights, threads=number) for number in (1, threads)]
 
 
@@ -74,7 +76,7 @@ def let_them_help(one, shared, call, seconds=20.0):
 @pytest.mark.parametrize(
     ("kind", "weights"),
     [(kind, None) for kind in ("lstm", "options", "norm", "gru", "highway", "masked", "ids")]
-    + [(kind, weights) for kind in ("lstm", "options", "gru", "highway") for weights in ("bfloat16", "int8")],
+    + [(kind, weights) for kind in ("lstm", "gru", "highway") for weights in ("bfloat16", "int8")],
 )
 def test_same_bits_for_any_number_of_threads(kind, weights):
     for threads in (2, 4):

@@ -216,11 +216,12 @@ def quantise(out, x, depth, rows):
     """x (depth,) * rows (depth,) -> out: its scale, and from the 16th element on bytes of level + LEVELS.
 
     `rounded_activations` in narrow.py is its twin. The largest is found among the bits, where NaN is above infinity.
+    Each sum of two int32 is an int64 to Numba, and would take half the lanes.
     """
     apart()
     top = np.int32(0)
     for k in range(depth):
-        bits = np.float32(x[k] * rows[k]).view(np.int32) & np.int32(0x7FFFFFFF)
+        bits = np.int32(np.float32(x[k] * rows[k]).view(np.int32) & np.int32(0x7FFFFFFF))
         top = bits if bits > top else top
     largest, levels = np.int32(top).view(np.float32), as_bytes(at(out, 16))
     if top >= _INFINITE or largest < NOTHING:
@@ -232,4 +233,5 @@ def quantise(out, x, depth, rows):
     factor = np.float32(2 * LEVELS) / largest
     for k in range(depth):
         twice = np.int32(np.float32(x[k] * rows[k]) * factor)
-        levels[k] = np.uint8(((twice + np.int32(twice >= 0)) >> np.int32(1)) + np.int32(LEVELS))
+        above = np.int32(twice + np.int32(twice >= 0))
+        levels[k] = np.uint8(np.int32(above >> np.int32(1)) + np.int32(LEVELS))

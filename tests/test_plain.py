@@ -73,3 +73,14 @@ def test_rows_that_stop_leave_the_others_alone():
         np.testing.assert_array_equal(own[: end + 1], all_of_it[: end + 1])
         assert (own[end:] == own[end]).all()
     assert len({int(np.argmax(np.isin(row, [2, 4]))) for row in free}) > 5
+
+
+@pytest.mark.parametrize("kind", [models.lstm, models.gru])
+def test_batches_of_each_size(kind):
+    """Rows are multiplied in blocks of one to six; whatever their number, each has the bits that it has alone."""
+    rng = np.random.default_rng(4)
+    model = fastlstm.Model(models.layers_of([kind(rng, 5, 32), models.dense(rng, 32, 64)], "float32"))
+    xs = rng.normal(size=(14, 4, 5)).astype(np.float32)
+    alone = np.array([model.run(x)[0] for x in xs])
+    for rows in range(2, 15):
+        np.testing.assert_array_equal(model.run(xs[:rows])[0], alone[:rows])

@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 from fastlstm.backends.base import Arrays, Drawing, Pair
 from fastlstm.backends.narrow import FULL
 from fastlstm.backends.objects import Code, Setting, check_compiling, code
-from fastlstm.backends.plan import BACK, NONE, TEAM, Plan, lower
+from fastlstm.backends.plan import BACK, DENSE, IN, NONE, OP, OUT, PLAIN, TEAM, WIDTH, Plan, lower
 from fastlstm.backends.processor import lanes
-from fastlstm.backends.team import Team, team_of
+from fastlstm.backends.team import LEAST, Team, team_of
 from fastlstm.layers import Layer
 
 _NO_IDS = np.zeros((1, 1), np.int64)
@@ -49,7 +49,7 @@ class _Buffers:
         self.rows = np.arange(rows)
         program = plan.program.copy()
         program[:, BACK] = 0
-        program[:, TEAM] = 0 if team is None else team.address
+        program[:, TEAM] = 0 if team is None else np.where(_alone(program, rows, plan), 0, team.address)
         self.arguments = (program.ravel(), plan.weights, self.arena.ravel(), plan.row_size, self.tokens, self.rows)
         self._views = [(self.arena[:states, slot.c], self.arena[:states, slot.h]) for slot in plan.states]
         self.team = team
@@ -86,7 +86,8 @@ class _Stepper(_Buffers):
         self.output = row[plan.output]
         program, weights, arena, _, tokens, rows = self.arguments
         addresses = [a.ctypes.data for a in (program, weights, arena, tokens, rows)]
-        self._table = np.array([*addresses, len(plan.program), program[TEAM], arena.size], np.int64)
+        shared = program.reshape(plan.program.shape)[:, TEAM].max()
+        self._table = np.array([*addresses, len(plan.program), shared, arena.size], np.int64)
         self._code = _code("step", plan)
         self.advance = partial(self._code.call, self._table.ctypes.data)
 
@@ -213,6 +214,13 @@ class CpuBackend:
         after = buffers.state()
         self._idle.give(batch, buffers)
         return (drawn if source == NONE else ys), after
+
+
+def _alone(program: NDArray[np.int64], rows: int, plan: Plan) -> NDArray[np.bool_]:
+    """(operations,): which are too small for a team, of those that `cpu_plain.py` computes."""
+    depth = program[:, IN] + np.where(program[:, OP] == DENSE, 0, program[:, OUT])
+    work = program[:, WIDTH] // lanes(plan.weights.dtype) * depth
+    return (rows == 1) & (program[:, PLAIN] == 1) & (work < 2 * LEAST)
 
 
 def _code(name: str, plan: Plan) -> Code:

@@ -13,10 +13,7 @@ from fastlstm.backends.atomics import call, clock, load
 from fastlstm.backends.jit import inner, scalar
 from fastlstm.backends.memory import address, pointer
 from fastlstm.backends.simd import lanes_of
-from fastlstm.backends.team import JOB, LEADER, NOBODY, WORK
-
-# What a part must have to do at least, in multiply-adds of whole vectors: below, handing it over is not worth it.
-LEAST = 2048
+from fastlstm.backends.team import JOB, LEADER, LEAST, NOBODY, WORK
 
 # `add_products`, `add_blocks`, `add_later` of `cpu_products.py`; and from NARROW on, that plus the storage,
 # `add_narrow_products` of `narrow_products.py`.

@@ -17,7 +17,9 @@ from fastlstm.backends.narrow_products import OF_H, add_narrow_products
 from fastlstm.backends.simd import (
     add_block_1,
     add_block_2,
+    add_block_3,
     add_block_4,
+    add_block_5,
     add_block_6,
     add_tile_1,
     add_tile_2,
@@ -93,25 +95,29 @@ def add_products(op, arena, row_size, rows, batch, y, width, x, depth, kernel):
 def add_full_blocks(arena, row_size, rows, batch, y, width, x, count, kernel, depth):
     """The columns in whole tiles, the first `count` rows of the kernel; a panel for six rows of the batch at once.
 
-    So each weight that is loaded serves six rows, each element of x two vectors, and the panel stays in L1.
+    So each weight that is loaded serves six rows, each element of x two vectors, and the panel stays in L1. Where six
+    do not divide the batch some blocks have fewer, all about as many: one of a single row takes half as long as six.
     """
     lanes = lanes_of(arena)
     for column in range(0, width // (8 * lanes) * (8 * lanes), 2 * lanes):
         panel, z, r = at(kernel, column * depth), y + column, 0
-        while r + 6 <= batch:
-            starts = (rows[r] * row_size, rows[r + 1] * row_size, rows[r + 2] * row_size,
-                      rows[r + 3] * row_size, rows[r + 4] * row_size, rows[r + 5] * row_size)  # fmt: skip
-            add_block_6(arena, starts, z, x, count, panel)
-            r += 6
-        if r + 4 <= batch:
-            starts_4 = (rows[r] * row_size, rows[r + 1] * row_size, rows[r + 2] * row_size, rows[r + 3] * row_size)
-            add_block_4(arena, starts_4, z, x, count, panel)
-            r += 4
-        if r + 2 <= batch:
-            add_block_2(arena, (rows[r] * row_size, rows[r + 1] * row_size), z, x, count, panel)
-            r += 2
-        if r < batch:
-            add_block_1(arena, (rows[r] * row_size,), z, x, count, panel)
+        for left in range((batch + 5) // 6, 0, -1):
+            size, a = (batch - r + left - 1) // left, rows[r] * row_size
+            b, c = rows[r + min(1, size - 1)] * row_size, rows[r + min(2, size - 1)] * row_size
+            d, e = rows[r + min(3, size - 1)] * row_size, rows[r + min(4, size - 1)] * row_size
+            if size == 6:
+                add_block_6(arena, (a, b, c, d, e, rows[r + 5] * row_size), z, x, count, panel)
+            elif size == 5:
+                add_block_5(arena, (a, b, c, d, e), z, x, count, panel)
+            elif size == 4:
+                add_block_4(arena, (a, b, c, d), z, x, count, panel)
+            elif size == 3:
+                add_block_3(arena, (a, b, c), z, x, count, panel)
+            elif size == 2:
+                add_block_2(arena, (a, b), z, x, count, panel)
+            else:
+                add_block_1(arena, (a,), z, x, count, panel)
+            r += size
 
 
 @inner

@@ -71,8 +71,11 @@ class Emitter:
     def zero(self):
         return ir.Constant(self.vector, [ir.Constant(self.element, 0.0)] * self.lanes)
 
-    def loop(self, start, stop, step, carried, body):
-        """for k in range(start, stop - step + 1, step): carried = body(k, carried). Gives back the next k, carried."""
+    def loop(self, start, stop, step, carried, body, *, short=False):
+        """for k in range(start, stop - step + 1, step): carried = body(k, carried). Gives back the next k, carried.
+
+        short  of few turns: LLVM is not to unroll it, which would take it longer than the loop itself
+        """
         builder, before = self.builder, self.builder.block
         head, inside, after = (builder.append_basic_block(f"k.{name}") for name in ("head", "inside", "after"))
         builder.branch(head)
@@ -90,9 +93,20 @@ class Emitter:
         results = body(k, phis)
         for phi, value in zip([k, *phis], [following, *results], strict=True):
             phi.add_incoming(value, builder.block)
-        builder.branch(head)
+        back = builder.branch(head)
+        if short:
+            name_loop(builder.module, back, "llvm.loop.unroll.disable")
         builder.position_at_end(after)
         return k, phis
+
+
+def name_loop(module, branch, *properties):
+    """Give a loop, by its branch back, properties that LLVM cannot find out -> its name, for metadata."""
+    loop = module.add_metadata([ir.MetaDataString(module, f"loop {len(module.metadata)}")])
+    own = [module.add_metadata([ir.MetaDataString(module, text)]) for text in properties]
+    loop.operands = (loop, *own)  # a node that names itself is like no other, which is how LLVM names a loop
+    branch.set_metadata("llvm.loop", loop)
+    return loop
 
 
 def _vector_tile(vectors: int):
@@ -132,7 +146,7 @@ def _vector_tile(vectors: int):
             sums = [emit.load(first, v * emit.lanes) for v in range(vectors)] + [emit.zero()] * (8 - vectors)
             k, sums = emit.loop(emit.constant(0), count_, phases, sums, rows(phases))
             if phases > 1:
-                _, sums = emit.loop(k, count_, 1, sums, rows(1))
+                _, sums = emit.loop(k, count_, 1, sums, rows(1), short=True)
             while len(sums) > vectors:  # pairwise, the far half onto the near one
                 half = len(sums) // 2
                 sums = [builder.fadd(a, b) for a, b in zip(sums[:half], sums[half:], strict=True)]
@@ -184,7 +198,7 @@ def _row_block(rows: int):
     return add_block
 
 
-add_block_6, add_block_4, add_block_2, add_block_1 = map(_row_block, (6, 4, 2, 1))
+add_block_6, add_block_5, add_block_4, add_block_3, add_block_2, add_block_1 = map(_row_block, (6, 5, 4, 3, 2, 1))
 
 
 @intrinsic
@@ -204,7 +218,7 @@ def copy_lanes(typing_context, y, x, count):
             return []
 
         k, _ = emit.loop(emit.constant(0), count_, emit.lanes, [], vector)
-        emit.loop(k, count_, 1, [], element)
+        emit.loop(k, count_, 1, [], element, short=True)
         return context.get_dummy_value()
 
     return types.void(y, x, types.intp), generate_code

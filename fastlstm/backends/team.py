@@ -46,6 +46,9 @@ SLEEP = 2 * _LINE
 RESTS, PENALTY, WOKEN, PART = range(3 * _LINE, 3 * _LINE + 32, 8)  # the leader's
 READ_FROM, WRITE_TO = 4 * _LINE, 4 * _LINE + 8  # written once
 
+# What a part must have to do at least, in multiply-adds of whole vectors: below, handing it over is not worth it.
+LEAST = 2048
+
 STOP, ABSENT = -1, -2
 AWAKE, ASLEEP, WAKING = 0, 1, 2
 

@@ -6,12 +6,12 @@ away from the vector one: 35 ns against 15 for 8 units, 142 against 111 for 64 (
 
 from __future__ import annotations
 
-from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic
 
 from fastlstm.backends import sigmoids
 from fastlstm.backends.processor import VECTOR_BYTES
+from fastlstm.backends.simd import name_loop
 
 
 @intrinsic
@@ -38,17 +38,10 @@ def plain_cells(typing_context, z, hidden, c, m):
         following = builder.add(j, index(1), flags=["nsw", "nuw"])
         j.add_incoming(following, builder.block)
         branch = builder.cbranch(builder.icmp_signed("<", following, count), inside, after)
-        _promise_no_overlap(builder.module, branch, loads + stores)
+        loop = name_loop(builder.module, branch)
+        for instruction in loads + stores:  # a promise that no turn depends on another through them
+            instruction.set_metadata("llvm.mem.parallel_loop_access", loop)
         builder.position_at_end(after)
         return context.get_dummy_value()
 
     return types.void(z, types.intp, c, m), generate_code
-
-
-def _promise_no_overlap(module, branch, memory):
-    """Mark a loop, by its branch back, as one whose turns do not depend on each other through these instructions."""
-    loop = module.add_metadata([ir.MetaDataString(module, f"loop {len(module.metadata)}")])
-    loop.operands = (loop,)  # a node that names itself is like no other, which is how LLVM names a loop
-    branch.set_metadata("llvm.loop", loop)
-    for instruction in memory:
-        instruction.set_metadata("llvm.mem.parallel_loop_access", loop)

@@ -35,8 +35,8 @@ class Model:
     weights  how the matrices are stored: "float32", or fewer bytes for more speed at some cost in accuracy, "bfloat16"
              or "int8" (docs in `backends/narrow.py`; dtype float32 only); None is as dtype. `layers`, and what
              `fastlstm.save` writes, stay as they were given
-    threads  how many share the products of larger layers, on device "cpu" and with weights that are not narrow; the
-             outputs are those of one, to the last bit. Worth it from about 128 units on cores that are free
+    threads  how many share the products of larger layers, on device "cpu"; the outputs are those of one, to the last
+             bit. Worth it from about 128 units on cores that are free, with fewer bytes from more
     report   what is known of the hyper-parameters; `fastlstm.load` fills it in
 
     Raises WeightError if the layers do not fit each other, ArgumentError, DeviceError. A model is not changed by

@@ -5,10 +5,10 @@ from __future__ import annotations
 from fastlstm.backends import scalar as s
 from fastlstm.backends.cpu_vectors import HARD_SIGMOID, LINEAR, RELU, SIGMOID, TANH, _rare
 from fastlstm.backends.cuda import packing as p
-from fastlstm.backends.cuda.jit import called, device
+from fastlstm.backends.cuda.jit import device
 
 
-@called
+@device
 def activation(code, x):
     """Any activation of one number."""
     if code == TANH:
@@ -25,22 +25,8 @@ def activation(code, x):
 
 
 @device
-def _clipped(program, o, table, x):
+def clipped(program, o, table, x):
     return x if program[o + p.CLIP] == p.NONE else s.clip(x, table[program[o + p.CLIP]])
-
-
-@device
-def optioned(program, o, table, unit, hidden, z_i, z_f, z_g, z_o, c):
-    """An LSTM's unit with any activations, peepholes and clip -> (c', h')."""
-    phi, sigma, peepholes = program[o + p.ACTIVATION], program[o + p.RECURRENT_ACTIVATION], program[o + p.PEEPHOLES]
-    if peepholes != p.NONE:
-        z_i = z_i + table[peepholes + unit] * c
-        z_f = z_f + table[peepholes + hidden + unit] * c
-    c = activation(sigma, z_f) * c + activation(sigma, z_i) * activation(phi, z_g)
-    c = _clipped(program, o, table, c)
-    if peepholes != p.NONE:
-        z_o = z_o + table[peepholes + 2 * hidden + unit] * c
-    return c, activation(sigma, z_o) * activation(phi, c)
 
 
 @device
@@ -90,27 +76,46 @@ def finished(program, o, table, arena, row, unit, begin, sums, place):
     masked = program[o + p.MASK] != p.NONE and arena[row + program[o + p.MASK]] != zero
     if masked and op != p.GRU_GATES:
         return arena[row + program[o + p.TARGET] + unit]  # h as it was
-    if op == p.LSTM_CELL:
+    if op == p.LSTM_CELL and is_plain(program, o):
         at = row + program[o + p.C] + unit
-        if is_plain(program, o):
-            c, h = s.cell(z0, z1, z2, z3, arena[at])
-        else:
-            c, h = optioned(program, o, table, unit, program[o + p.UNITS], z0, z1, z2, z3, arena[at])
+        c, h = s.cell(z0, z1, z2, z3, arena[at])
         arena[at] = c
         return h
-    if op == p.DENSE:
-        return _clipped(program, o, table, activation(program[o + p.ACTIVATION], z0))
-    return _gru(program, o, arena, row, unit, z0, z1, z2, z3)
+    return _optioned(program, o, table, arena, row, unit, z0, z1, z2, z3)
 
 
-@called
-def _gru(program, o, arena, row, unit, z0, z1, z2, z3):
+@device
+def _optioned(program, o, table, arena, row, unit, z0, z1, z2, z3):
+    """Any product's result, activation after activation: there is one place where all 26 of them are compiled."""
     op, phi, sigma = program[o + p.OP], program[o + p.ACTIVATION], program[o + p.RECURRENT_ACTIVATION]
-    h = arena[row + program[o + p.H] + unit]
-    if op == p.GRU_AFTER:
-        return s.blend(activation(sigma, z0), h, activation(phi, z2 + activation(sigma, z1) * z3))
-    at = row + program[o + p.C] + unit
+    zero = table.dtype.type(0)
+    hidden, peepholes, c, h = program[o + p.UNITS], program[o + p.PEEPHOLES], zero, zero
+    stages, at = 1, row + program[o + p.C] + unit
+    if op == p.LSTM_CELL:
+        stages, c = 5, arena[at]
+        if peepholes != p.NONE:
+            z0, z1 = z0 + table[peepholes + unit] * c, z1 + table[peepholes + hidden + unit] * c
+    elif op != p.DENSE:
+        stages, h = 3 if op == p.GRU_AFTER else 2 if op == p.GRU_GATES else 1, arena[row + program[o + p.H] + unit]
+    code, y0, y1, y = phi if stages == 1 else sigma, zero, zero, zero
+    for stage in range(stages):
+        y = activation(code, z0)
+        if stage == 0:
+            y0, z0 = y, z1
+        if stage == 1:  # the candidate is next
+            y1, code = y, phi
+            z0 = z2 + y1 * z3 if op == p.GRU_AFTER else z2
+        elif stage == 2 and op == p.LSTM_CELL:
+            c, code, y0 = clipped(program, o, table, y1 * c + y0 * y), sigma, zero
+            z0 = z3 if peepholes == p.NONE else z3 + table[peepholes + 2 * hidden + unit] * c
+        elif stage == 3:
+            y0, code, z0 = y, phi, c
+    if op == p.LSTM_CELL:
+        arena[at] = c
+        return y0 * y
+    if op == p.DENSE:
+        return clipped(program, o, table, y)
     if op == p.GRU_GATES:
-        arena[at] = activation(sigma, z0)
-        return activation(sigma, z1) * h
-    return s.blend(arena[at], h, activation(phi, z0))
+        arena[at] = y0
+        return y1 * h
+    return s.blend(y0 if op == p.GRU_AFTER else arena[at], h, y)

@@ -43,7 +43,7 @@ def meet(call, counters, group, turn):
     if cuda.threadIdx.x == 0:
         arrive(counters, c.COUNTERS * group + 2)
         while arrivals(counters, c.COUNTERS * group + 2) < turn * call[c.UNIT_GROUPS]:
-            pause()
+            pause(turn)
     cuda.syncthreads()
 
 
@@ -72,7 +72,7 @@ def take(call, words, group, stamp, arena, target, word, units, places, count):
                 came4, value4 = peek(words, at4, stamp, zero)
             if came and came2 and came3 and came4:
                 break
-            pause()
+            pause(stamp)
         arena[row * size + target + unit] = value
         if first + threads < total:
             arena[more * size + target + other] = value2

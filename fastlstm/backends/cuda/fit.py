@@ -13,6 +13,7 @@ from functools import lru_cache
 
 from fastlstm.backends.cuda.device import Properties
 from fastlstm.backends.cuda.packing import COLUMNS, ROW_BYTES, SCRATCH_BYTES, Product, Sizes
+from fastlstm.backends.cuda.settings import MOST_THREADS
 from fastlstm.errors import DeviceError
 
 # Of a multiprocessor, a clock (CUDA programming guide, shared memory and arithmetic instructions; A100 white paper).
@@ -31,7 +32,7 @@ _AS_GOOD = 1.01  # times the least cost: of these layouts that of fewest blocks
 
 _TILE = 4  # columns, and batch rows, that a warp computes at a time
 _WARP = 32
-_LEAST_THREADS, _MOST_THREADS = 128, 512
+_LEAST_THREADS = 128
 _WORDS_A_THREAD = 4  # that a thread waits for
 
 
@@ -190,7 +191,7 @@ def _threads(sizes: Sizes, device: Properties, layout: _Layout) -> int:
     tiles = max(-(-_share(product, layout.unit_groups) // _TILE) * passes for product in sizes.products)
     words = max(product.units for product in sizes.products) * layout.rows * (layout.unit_groups > 1)
     wanted = max(tiles * _WARP, -(-words // _WORDS_A_THREAD))
-    return min(_MOST_THREADS, device.threads_per_sm, max(_LEAST_THREADS, -(-wanted // _WARP) * _WARP))
+    return min(MOST_THREADS, device.threads_per_sm, max(_LEAST_THREADS, -(-wanted // _WARP) * _WARP))
 
 
 def _text(sizes: Sizes, device: Properties, layout: _Layout, floor: float) -> str:

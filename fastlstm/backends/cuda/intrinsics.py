@@ -230,10 +230,10 @@ def warp_largest(typing_context, number):
 
 
 @intrinsic
-def pause(typing_context):
-    """Called while waiting for another block."""
+def pause(typing_context, event):
+    """Called while waiting for another block; event: the number of the step or turn."""
 
     def generate_code(context, builder, signature, arguments):
         return context.get_dummy_value()
 
-    return types.void(), generate_code
+    return types.void(event), generate_code

@@ -6,9 +6,9 @@ from typing import Any
 
 from numba import config, cuda
 
-MOST_THREADS = 512  # of a block
+from fastlstm.backends.cuda.settings import MOST_THREADS
 
-_KERNEL: dict[str, Any] = {"cache": True, "max_registers": 65536 // MOST_THREADS}
+_KERNEL: dict[str, Any] = {"cache": True, "max_registers": min(255, 65536 // MOST_THREADS)}
 _INLINED: dict[str, Any] = {"forceinline": True}  # so that it is known in which memory an array lies
 if config.ENABLE_CUDASIM:  # which does not know these options
     _KERNEL, _INLINED = {}, {}

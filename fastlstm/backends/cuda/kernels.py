@@ -13,7 +13,7 @@ from fastlstm.backends.cuda import packing as p
 from fastlstm.backends.cuda import settings as c
 from fastlstm.backends.cuda.drawing import draw, largest
 from fastlstm.backends.cuda.exchange import meet, place_of
-from fastlstm.backends.cuda.jit import MOST_THREADS, device, kernel
+from fastlstm.backends.cuda.jit import device, kernel
 from fastlstm.backends.cuda.primitives import pause, peek, post
 from fastlstm.backends.cuda.steps import advance, begin_rows, enter
 
@@ -118,7 +118,7 @@ def _draw_rows(call, k, arena, temperature, top_p, order, mass, tokens, places, 
             at = place_of(call, group, stamp, places[i], call[c.WORDS] - 1)
             came, value = peek(words, at, stamp, zero)
             while not came:
-                pause()
+                pause(stamp)
                 came, value = peek(words, at, stamp, zero)
             _settle(call, places[i], k, int(value), tokens, drawn, stop, first, member)
     cuda.syncthreads()
@@ -224,11 +224,11 @@ def _signatures() -> dict[str, tuple[Any, tuple[types.Type, ...], int]]:
     found = {}
     for name, kind in stored.items():
         dtype = np.dtype(np.float64 if name == "float64" else np.float32)
-        found[f"loop {name}"] = loop, argument_types(dtype, np.dtype(kind), False), MOST_THREADS
+        found[f"loop {name}"] = loop, argument_types(dtype, np.dtype(kind), False), c.MOST_THREADS
     found["loop_spilled float32"] = (
         loop_spilled,
         argument_types(np.dtype(np.float32), np.dtype(np.float32), True),
-        MOST_THREADS,
+        c.MOST_THREADS,
     )
     return found
 

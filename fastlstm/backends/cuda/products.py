@@ -56,9 +56,12 @@ def _add_four(sums, weights, columns, arena, rows, x, depth, lane):
 def sums_of_one(weights, columns, arena, row, a, a_depth, b, b_depth, lane, sums, place):
     """sums[place + k] = columns[k] times what stands at a, then at b, in the arena row that begins at `row`."""
     zero = sums.dtype.type(0)
-    parts = _add_one((zero, zero, zero, zero), weights, columns, arena, row + a, a_depth, lane)
-    later = (columns[0] + a_depth, columns[1] + a_depth, columns[2] + a_depth, columns[3] + a_depth)
-    warp_sums(_add_one(parts, weights, later, arena, row + b, b_depth, lane), lane, sums, place)
+    parts, x, depth = (zero, zero, zero, zero), a, a_depth
+    for _ in range(2):  # not twice in the code, of which the loops are the largest part
+        parts = _add_one(parts, weights, columns, arena, row + x, depth, lane)
+        columns = (columns[0] + a_depth, columns[1] + a_depth, columns[2] + a_depth, columns[3] + a_depth)
+        x, depth = b, b_depth
+    warp_sums(parts, lane, sums, place)
 
 
 @device
@@ -66,6 +69,9 @@ def sums_of_four(weights, columns, arena, rows, a, a_depth, b, b_depth, lane, su
     """sums[place + 4 * r + k], of the arena rows that begin at rows[r]."""
     zero = sums.dtype.type(0)
     parts = (zero, zero, zero, zero, zero, zero, zero, zero, zero, zero, zero, zero, zero, zero, zero, zero)
-    parts = _add_four(parts, weights, columns, arena, rows, a, a_depth, lane)
-    later = (columns[0] + a_depth, columns[1] + a_depth, columns[2] + a_depth, columns[3] + a_depth)
-    warp_sums(_add_four(parts, weights, later, arena, rows, b, b_depth, lane), lane, sums, place)
+    x, depth = a, a_depth
+    for _ in range(2):
+        parts = _add_four(parts, weights, columns, arena, rows, x, depth, lane)
+        columns = (columns[0] + a_depth, columns[1] + a_depth, columns[2] + a_depth, columns[3] + a_depth)
+        x, depth = b, b_depth
+    warp_sums(parts, lane, sums, place)

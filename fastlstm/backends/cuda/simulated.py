@@ -11,7 +11,7 @@ import time
 import numpy as np
 
 LANES = 4
-_PATIENCE = 60.0  # seconds that a thread waits for others
+PATIENCE = 60.0  # seconds that a thread waits for others
 
 
 def load4(array, index):
@@ -61,9 +61,9 @@ class _Warp:
 
     def meet(self, lane, value):
         self.given[lane] = value
-        self.barrier.wait(_PATIENCE)
+        self.barrier.wait(PATIENCE)
         values = list(self.given)
-        self.barrier.wait(_PATIENCE)
+        self.barrier.wait(PATIENCE)
         return values
 
 
@@ -97,12 +97,14 @@ def warp_largest(number):
     return max(_met(number))
 
 
-def pause():
+def pause(event):
     """Let others run; raise where they will not come."""
     thread = threading.current_thread()
     if thread.abort:
         raise RuntimeError("another thread of the block has failed")
     now = time.monotonic()
-    if now - thread.__dict__.setdefault("waits_since", now) > _PATIENCE:
-        raise TimeoutError(f"block {thread.blockIdx}: a word that it waits for was not written")
+    waits_for, since = thread.__dict__.get("waits", (None, now))
+    thread.waits = (event, since if waits_for == event else now)
+    if now - thread.waits[1] > PATIENCE:
+        raise TimeoutError(f"block {thread.blockIdx}: what it waits for ({event}) was not written")
     time.sleep(0)

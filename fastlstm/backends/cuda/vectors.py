@@ -13,7 +13,7 @@ from numba import cuda
 from fastlstm.backends import scalar as s
 from fastlstm.backends.cpu_vectors import LOG_SOFTMAX, SOFTMAX
 from fastlstm.backends.cuda import packing as p
-from fastlstm.backends.cuda.cells import activation
+from fastlstm.backends.cuda.cells import activation, clipped
 from fastlstm.backends.cuda.jit import called, device
 from fastlstm.backends.cuda.primitives import LANES, warp_largest, warp_sum
 
@@ -89,6 +89,23 @@ def _normalise(arena, start, n, table, gamma, beta, epsilon, scratch):
 
 
 @called
+def _new_state(program, o, table, arena, z, c, n, epsilon, scratch):
+    """c, also in place of the candidate; the peephole of o."""
+    norm, peepholes = program[o + p.NORM], program[o + p.PEEPHOLES]
+    thread, threads = cuda.threadIdx.x, cuda.blockDim.x
+    for j in range(thread, n, threads):
+        arena[c + j] = arena[z + n + j] * arena[c + j] + arena[z + j] * arena[z + 2 * n + j]
+    if norm != p.NONE:
+        _normalise(arena, c, n, table, norm + 8 * n, norm + 9 * n, epsilon, scratch)
+    for j in range(thread, n, threads):
+        x = clipped(program, o, table, arena[c + j])
+        arena[c + j] = x
+        arena[z + 2 * n + j] = x
+        if peepholes != p.NONE:
+            arena[z + 3 * n + j] += table[peepholes + 2 * n + j] * x
+
+
+@called
 def norm_cell(program, o, table, arena, row, scratch):
     """An LSTM's cell with layer norm, or with an activation across the units, of one row."""
     n, z, c, target = program[o + p.UNITS], row + program[o + p.A], row + program[o + p.C], row + program[o + p.TARGET]
@@ -103,23 +120,11 @@ def norm_cell(program, o, table, arena, row, scratch):
         for j in range(thread, n, threads):
             arena[z + j] += table[peepholes + j] * arena[c + j]
             arena[z + n + j] += table[peepholes + n + j] * arena[c + j]
-    _activate(sigma, arena, z, n, scratch)
-    _activate(sigma, arena, z + n, n, scratch)
-    _activate(phi, arena, z + 2 * n, n, scratch)
-    for j in range(thread, n, threads):
-        arena[c + j] = arena[z + n + j] * arena[c + j] + arena[z + j] * arena[z + 2 * n + j]
-    if norm != p.NONE:
-        _normalise(arena, c, n, table, norm + 8 * n, norm + 9 * n, epsilon, scratch)
-    for j in range(thread, n, threads):
-        x = arena[c + j]
-        if program[o + p.CLIP] != p.NONE:
-            x = s.clip(x, table[program[o + p.CLIP]])
-        arena[c + j] = x
-        arena[z + 2 * n + j] = x
-        if peepholes != p.NONE:
-            arena[z + 3 * n + j] += table[peepholes + 2 * n + j] * x
-    _activate(sigma, arena, z + 3 * n, n, scratch)
-    _activate(phi, arena, z + 2 * n, n, scratch)
+    for k in range(5):  # i, f, the candidate; then, of the new cell state, o and what it multiplies
+        if k == 3:
+            _new_state(program, o, table, arena, z, c, n, epsilon, scratch)
+        gate = 2 if k == 4 else k
+        _activate(phi if gate == 2 else sigma, arena, z + gate * n, n, scratch)
     for j in range(thread, n, threads):
         arena[target + j] = arena[z + 3 * n + j] * arena[z + 2 * n + j]
 

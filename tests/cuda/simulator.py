@@ -84,7 +84,7 @@ def _call(more, kernel, *arguments):
     arguments = [getattr(a, "_ary", a) for a in arguments]
     found = []
     with simulator._push_kernel_context(module), contextlib.ExitStack() as stack:
-        for function in [kernel.fn, *_functions(), *(one.fn for one in more)]:
+        for function in [*_functions(), *(one.fn for one in more)]:
             stack.enter_context(simulator.swapped_cuda_module(function, module))
 
         def run():
@@ -104,7 +104,7 @@ def _call(more, kernel, *arguments):
         for thread in found:
             thread.join()
     failed = [thread.exception for thread in found if thread.exception]
-    for kind, trace in sorted(failed, key=lambda pair: isinstance(pair[0], threading.BrokenBarrierError)):
+    for kind, trace in sorted(failed, key=lambda pair: isinstance(pair[0], RuntimeError)):
         raise kind.with_traceback(trace)
 
 

@@ -64,7 +64,7 @@ def run(meeting=settings.STAMPS, first=1):
     seen = np.full((BLOCKS, STEPS, ROWS * UNITS), np.nan, np.float32)
     words, counters = np.zeros(2 * ROWS * UNITS, np.uint64), np.zeros(settings.COUNTERS, np.uint64)
     stamps = ((first + np.arange(STEPS)) & 0x7FFFFFFF).astype(np.int32)
-    with all_blocks():
+    with all_blocks(steps):
         steps[BLOCKS, 2, 0, ROWS * UNITS * 4](call_of(meeting), words, counters, stamps, seen)
     expected = [[value_of(step, row, unit) for row in range(ROWS) for unit in range(UNITS)] for step in range(STEPS)]
     return seen, np.broadcast_to(np.array(expected), seen.shape)

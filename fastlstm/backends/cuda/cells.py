@@ -5,18 +5,25 @@ from __future__ import annotations
 from fastlstm.backends import scalar as s
 from fastlstm.backends.cpu_vectors import HARD_SIGMOID, LINEAR, RELU, SIGMOID, TANH, _rare
 from fastlstm.backends.cuda import packing as p
-from fastlstm.backends.cuda.jit import device
+from fastlstm.backends.cuda.jit import called, device
+from fastlstm.backends.cuda.primitives import apart
 
 
 @device
 def activation(code, x):
     """Any activation of one number."""
+    if code == LINEAR:
+        return x
     if code == TANH:
         return s.tanh(x)
     if code == SIGMOID:
         return s.sigmoid(x)
-    if code == LINEAR:
-        return x
+    return _rare_one(code, x)
+
+
+@called
+def _rare_one(code, x):
+    apart()
     if code == RELU:
         return s.relu(x)
     if code == HARD_SIGMOID:
@@ -84,9 +91,10 @@ def finished(program, o, table, arena, row, unit, begin, sums, place):
     return _optioned(program, o, table, arena, row, unit, z0, z1, z2, z3)
 
 
-@device
+@called
 def _optioned(program, o, table, arena, row, unit, z0, z1, z2, z3):
-    """Any product's result, activation after activation: there is one place where all 26 of them are compiled."""
+    """Any product's result, activation after activation, so that there is one place where they are compiled."""
+    apart()
     op, phi, sigma = program[o + p.OP], program[o + p.ACTIVATION], program[o + p.RECURRENT_ACTIVATION]
     zero = table.dtype.type(0)
     hidden, peepholes, c, h = program[o + p.UNITS], program[o + p.PEEPHOLES], zero, zero

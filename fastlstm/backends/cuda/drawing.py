@@ -7,12 +7,14 @@ import math
 from numba import cuda
 
 from fastlstm.backends.cuda.jit import called, device
+from fastlstm.backends.cuda.primitives import apart
 from fastlstm.backends.cuda.vectors import block_largest, block_sum
 
 
 @called
 def largest(arena, start, n, scratch):
     """The index of the largest of arena[start : start + n], the first of equals."""
+    apart()
     best, found = -math.inf, n
     for j in range(cuda.threadIdx.x, n, cuda.blockDim.x):
         y = float(arena[start + j])
@@ -29,6 +31,7 @@ def draw(arena, start, n, probabilities, temperature, top_k, top_p, chance, orde
 
     order, mass  (power of two >= n,) int32 and float64: the block's own
     """
+    apart()
     thread, threads, size = cuda.threadIdx.x, cuda.blockDim.x, 1
     while size < n:
         size *= 2

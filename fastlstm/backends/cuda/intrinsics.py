@@ -230,6 +230,20 @@ def warp_largest(typing_context, number):
 
 
 @intrinsic
+def apart(typing_context):
+    """Keep the device function that says so one of its own, which is called: else the compiler copies every one in.
+
+    A tenth of the code, and the registers of what is rare are not taken from the products' loops.
+    """
+
+    def generate_code(context, builder, signature, arguments):
+        builder.function.attributes.add("noinline")
+        return context.get_dummy_value()
+
+    return types.void(), generate_code
+
+
+@intrinsic
 def pause(typing_context, event):
     """Called while waiting for another block; event: the number of the step or turn."""
 

@@ -15,6 +15,7 @@ post = chosen.post
 peek = chosen.peek
 arrive = chosen.arrive
 arrivals = chosen.arrivals
+apart = chosen.apart
 pause = chosen.pause
 warp_sums = chosen.warp_sums
 warp_sum = chosen.warp_sum

@@ -23,12 +23,14 @@ def _dot(s, a, x):
 def _add_one(sums, weights, columns, arena, x, depth, lane):
     """Four columns, which begin at columns[k], times the vector at x: this lane's part of four sums."""
     s, t, u, v = sums
-    for k in range(4 * lane, depth, 4 * LANES):
+    k = 4 * lane
+    while k < depth:  # a range would be counted, which keeps addresses from becoming additions
         row = load4(arena, x + k)
         s = _dot(s, load4(weights, columns[0] + k), row)
         t = _dot(t, load4(weights, columns[1] + k), row)
         u = _dot(u, load4(weights, columns[2] + k), row)
         v = _dot(v, load4(weights, columns[3] + k), row)
+        k += 4 * LANES
     return s, t, u, v
 
 
@@ -36,7 +38,8 @@ def _add_one(sums, weights, columns, arena, x, depth, lane):
 def _add_four(sums, weights, columns, arena, rows, x, depth, lane):
     """The same of the vectors at rows[r] + x: sums[4 * r + k]."""
     s0, s1, s2, s3, t0, t1, t2, t3, u0, u1, u2, u3, v0, v1, v2, v3 = sums
-    for k in range(4 * lane, depth, 4 * LANES):
+    k = 4 * lane
+    while k < depth:
         a = load4(weights, columns[0] + k)
         b = load4(weights, columns[1] + k)
         c = load4(weights, columns[2] + k)
@@ -49,6 +52,7 @@ def _add_four(sums, weights, columns, arena, rows, x, depth, lane):
         u0, u1, u2, u3 = _dot(u0, a, row), _dot(u1, b, row), _dot(u2, c, row), _dot(u3, d, row)
         row = load4(arena, rows[3] + x + k)
         v0, v1, v2, v3 = _dot(v0, a, row), _dot(v1, b, row), _dot(v2, c, row), _dot(v3, d, row)
+        k += 4 * LANES
     return s0, s1, s2, s3, t0, t1, t2, t3, u0, u1, u2, u3, v0, v1, v2, v3
 
 

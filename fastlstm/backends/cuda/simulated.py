@@ -97,6 +97,10 @@ def warp_largest(number):
     return max(_met(number))
 
 
+def apart():
+    """There is no compiled code."""
+
+
 def pause(event):
     """Let others run; raise where they will not come."""
     thread = threading.current_thread()

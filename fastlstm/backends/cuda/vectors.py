@@ -15,7 +15,7 @@ from fastlstm.backends.cpu_vectors import LOG_SOFTMAX, SOFTMAX
 from fastlstm.backends.cuda import packing as p
 from fastlstm.backends.cuda.cells import activation, clipped
 from fastlstm.backends.cuda.jit import called, device
-from fastlstm.backends.cuda.primitives import LANES, warp_largest, warp_sum
+from fastlstm.backends.cuda.primitives import LANES, apart, warp_largest, warp_sum
 
 
 @device
@@ -48,6 +48,7 @@ def block_largest(value, scratch):
 @called
 def softmax(code, arena, start, n, scratch):
     """arena[start : start + n] = exp(x) / sum(exp(x)), or its logarithm."""
+    apart()
     thread, threads = cuda.threadIdx.x, cuda.blockDim.x
     largest = -math.inf
     for j in range(thread, n, threads):
@@ -65,6 +66,7 @@ def softmax(code, arena, start, n, scratch):
 
 @called
 def _activate(code, arena, start, n, scratch):
+    apart()
     if code in (SOFTMAX, LOG_SOFTMAX):
         softmax(code, arena, start, n, scratch)
     else:
@@ -75,6 +77,7 @@ def _activate(code, arena, start, n, scratch):
 @called
 def _normalise(arena, start, n, table, gamma, beta, epsilon, scratch):
     """arena[start : start + n] = gamma * (x - mean) / sqrt(variance + epsilon) + beta; the sums in float64."""
+    apart()
     thread, threads = cuda.threadIdx.x, cuda.blockDim.x
     mean = 0.0
     for j in range(thread, n, threads):
@@ -91,6 +94,7 @@ def _normalise(arena, start, n, table, gamma, beta, epsilon, scratch):
 @called
 def _new_state(program, o, table, arena, z, c, n, epsilon, scratch):
     """c, also in place of the candidate; the peephole of o."""
+    apart()
     norm, peepholes = program[o + p.NORM], program[o + p.PEEPHOLES]
     thread, threads = cuda.threadIdx.x, cuda.blockDim.x
     for j in range(thread, n, threads):
@@ -108,6 +112,7 @@ def _new_state(program, o, table, arena, z, c, n, epsilon, scratch):
 @called
 def norm_cell(program, o, table, arena, row, scratch):
     """An LSTM's cell with layer norm, or with an activation across the units, of one row."""
+    apart()
     n, z, c, target = program[o + p.UNITS], row + program[o + p.A], row + program[o + p.C], row + program[o + p.TARGET]
     norm, peepholes = program[o + p.NORM], program[o + p.PEEPHOLES]
     phi, sigma = program[o + p.ACTIVATION], program[o + p.RECURRENT_ACTIVATION]
@@ -132,6 +137,7 @@ def norm_cell(program, o, table, arena, row, scratch):
 @called
 def element(program, o, arena, row, j):
     """AROUND: element j of what a layer puts out with its input x around it."""
+    apart()
     target, mask, h = program[o + p.TARGET], program[o + p.MASK], arena[row + program[o + p.H] + j]
     zero = arena.dtype.type(0)
     if mask != p.NONE and arena[row + mask] != zero:
@@ -150,6 +156,7 @@ def element(program, o, arena, row, j):
 @called
 def mask_value(program, o, table, arena, row, scratch):
     """MASK_VALUE of one row: the mask, and the row without the value where it is masked."""
+    apart()
     x, y, n = row + program[o + p.A], row + program[o + p.TARGET], program[o + p.UNITS]
     thread, threads, value = cuda.threadIdx.x, cuda.blockDim.x, table[program[o + p.VALUE]]
     others = 0.0

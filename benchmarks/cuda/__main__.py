@@ -127,17 +127,14 @@ def _poison() -> None:
     """Fill free device memory, of which the next buffers are made, with NaN."""
     from numba import cuda
 
-    from fastlstm.backends.cuda import device
-
-    if device.simulated():
+    if _simulated():
         return
-    import numpy as np
+    from numba.cuda.cudadrv.driver import device_memset
 
-    held = []
-    for size in [1 << 26, *(1 << k for k in range(9, 26) for _ in range(4))]:
-        block = cuda.device_array(size // 4, np.uint32)
-        block.copy_to_device(np.full(size // 4, 0xFFFFFFFF, np.uint32))
-        held.append(block)
+    held = [cuda.device_array(1 << k, "u1") for k in range(9, 27) for _ in range(4)]
+    for block in held:
+        device_memset(block, 0xFF, block.size)
+    cuda.synchronize()
     del held, block
     cuda.current_context().deallocations.clear()
 

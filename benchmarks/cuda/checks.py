@@ -63,7 +63,7 @@ class Scale:
 
 
 FULL = Scale()
-QUICK = Scale(batches=(1, 5), steps=6, sizes=((64, 129), (256, 512), (512, 1024), (64, 2048)), known=10, repeats=3)
+QUICK = Scale((), (1, 5), 6, ((64, 129), (256, 512), (512, 1024), (64, 2048)), 10, repeats=3, exact="numpy")
 #: Of Numba's simulator, in which a thread is a thread of Python, and the CPU's kernels are not compiled either.
 TINY = Scale(("lstm", "embedding gru"), (2,), 3, ((3, 8),), 3, 12, 2, 2, exact="numpy")
 

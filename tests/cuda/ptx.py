@@ -1,6 +1,6 @@
 """What the CUDA kernels compile to, without a GPU: PTX by NVVM, then machine code by ptxas, which tells what it takes.
 
-python -m tests.cuda.ptx 9.0 [name]      JSON: kernel -> registers; shared, stack and spilled bytes; threads; seconds
+python -m tests.cuda.ptx 7.0,9.0 [name ...]     JSON: kernel -> registers; shared, stack and spilled bytes; seconds
 """
 
 import json
@@ -9,6 +9,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from importlib.util import find_spec
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -23,6 +24,8 @@ _OPTIONS = (
 
 def ptxas() -> Path | None:
     """NVIDIA's assembler, from the wheels of numba-cuda's extra cu12 or cu13; None where it is not there."""
+    if find_spec("nvidia") is None:
+        return None
     import nvidia
 
     found = [path for folder in nvidia.__path__ for path in sorted(Path(folder).glob("*/bin/ptxas"))]
@@ -64,20 +67,30 @@ def assembled(text: str, capability: tuple[int, int], most_registers: int | None
     }
 
 
-def report(signatures, capability: tuple[int, int]) -> dict[str, dict[str, int]]:
-    """signatures  name -> (kernel, argument types, threads)"""
+def report(signatures, capabilities: list[tuple[int, int]]) -> dict[str, dict[str, int]]:
+    """ "name, sm_90" -> what it takes.
+
+    signatures  name -> (kernel, argument types, threads)
+    Numba's own part of the work, which is most of it, is done once for all capabilities.
+    """
     found = {}
     for name, (kernel, argument_types, threads) in signatures.items():
-        start = time.perf_counter()
-        text = ptx(kernel, argument_types, capability)
-        taken = assembled(text, capability, kernel.targetoptions.get("max_registers"))
-        found[name] = {**taken, "threads": threads, "seconds": round(time.perf_counter() - start, 1)}
+        for major, minor in capabilities:
+            start = time.perf_counter()
+            text = ptx(kernel, argument_types, (major, minor))
+            taken = assembled(text, (major, minor), kernel.targetoptions.get("max_registers"))
+            seconds = round(time.perf_counter() - start, 1)
+            found[f"{name}, sm_{major}{minor}"] = {
+                **taken,
+                "threads": threads,
+                "lines": text.count("\n"),
+                "seconds": seconds,
+            }
     return found
 
 
 if __name__ == "__main__":
     from fastlstm.backends.cuda.kernels import SIGNATURES
 
-    major, minor = map(int, sys.argv[1].split("."))
-    wanted = {name: signature for name, signature in SIGNATURES.items() if sys.argv[2:] in ([], [name])}
-    print(json.dumps(report(wanted, (major, minor)), indent=1))
+    wanted = {name: signature for name, signature in SIGNATURES.items() if name in sys.argv[2:] or not sys.argv[2:]}
+    print(json.dumps(report(wanted, [tuple(map(int, one.split("."))) for one in sys.argv[1].split(",")]), indent=1))

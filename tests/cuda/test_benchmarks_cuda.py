@@ -233,6 +233,7 @@ def test_goals(result):
     assert len(rows) == 4 and all(row == ["", "not measured"] for row in rows.values())
 
 
+@pytest.mark.skipif(simulator, reason="runs without the simulator too")
 def test_report_and_pictures(result, tmp_path):
     pytest.importorskip("matplotlib")
     result = json.loads(json.dumps(result))  # as `--redraw` reads it

@@ -1,9 +1,14 @@
 """How models are laid over devices: by hand for those that matter, and for random ones that everything fits."""
 
+import os
 from dataclasses import replace
 from itertools import pairwise
 
 import pytest
+
+if os.environ.get("NUMBA_ENABLE_CUDASIM") == "1":
+    pytest.skip("runs without the simulator too", allow_module_level=True)
+
 from hypothesis import given, settings
 from hypothesis import strategies as st
 

@@ -73,7 +73,7 @@ def add_full_products(arena, row_size, rows, batch, y, width, x, depth, kernel, 
         row = at(arena, rows[0] * row_size)
         add_product(at(row, y), at(row, y), width, at(row, x), depth, kernel, back)
         return
-    add_full_blocks(arena, row_size, rows, batch, y, width, x, depth, kernel, depth)
+    add_full_blocks(arena, row_size, rows, batch, y, width, x, depth, kernel, depth, back)
     if width % (8 * lanes_of(arena)):
         for r in range(batch):
             row = at(arena, rows[r] * row_size)
@@ -92,14 +92,15 @@ def add_products(op, arena, row_size, rows, batch, y, width, x, depth, kernel):
 
 
 @inner
-def add_full_blocks(arena, row_size, rows, batch, y, width, x, count, kernel, depth):
+def add_full_blocks(arena, row_size, rows, batch, y, width, x, count, kernel, depth, back):
     """The columns in whole tiles, the first `count` rows of the kernel; a panel for six rows of the batch at once.
 
     So each weight that is loaded serves six rows, each element of x two vectors, and the panel stays in L1. Where six
     do not divide the batch some blocks have fewer, all about as many: one of a single row takes half as long as six.
     """
-    lanes = lanes_of(arena)
-    for column in range(0, width // (8 * lanes) * (8 * lanes), 2 * lanes):
+    panel_width, whole = 2 * lanes_of(arena), width & -(8 * lanes_of(arena))
+    for start in range(0, whole, panel_width):
+        column = whole - panel_width - start if back else start
         panel, z, r = at(kernel, column * depth), y + column, 0
         for left in range((batch + 5) // 6, 0, -1):
             size, a = (batch - r + left - 1) // left, rows[r] * row_size
@@ -125,7 +126,7 @@ def add_blocks(op, arena, row_size, rows, batch, y, width, x, count, kernel, dep
     """For each of `rows`, of the columns in whole tiles: what the first `count` rows of the kernel add."""
     if op[p.TEAM] > 0 and shared(op, BLOCKS, arena, row_size, rows, batch, y, width, x, count, kernel, depth):
         return
-    add_full_blocks(arena, row_size, rows, batch, y, width, x, count, kernel, depth)
+    add_full_blocks(arena, row_size, rows, batch, y, width, x, count, kernel, depth, op[p.BACK])
 
 
 @inner

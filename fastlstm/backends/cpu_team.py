@@ -26,7 +26,7 @@ def _add(job, arena, y, width, x, kernel):
     if job[j.KIND] == j.PRODUCTS:
         add_full_products(arena, row_size, rows, batch, y, width, x, job[j.DEPTH], kernel, job[j.BACK])
     elif job[j.KIND] == j.BLOCKS:
-        add_full_blocks(arena, row_size, rows, batch, y, width, x, job[j.COUNT], kernel, job[j.DEPTH])
+        add_full_blocks(arena, row_size, rows, batch, y, width, x, job[j.COUNT], kernel, job[j.DEPTH], job[j.BACK])
     elif job[j.KIND] >= j.NARROW:
         storage, depth, how = job[j.KIND] - j.NARROW, job[j.OF_H], job[j.BACK]
         add_narrow_columns(storage, arena, row_size, rows, batch, y, width, x, job[j.COUNT], depth, kernel, how)

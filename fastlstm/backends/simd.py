@@ -176,17 +176,22 @@ def _row_block(rows: int):
             targets = [emit.at(place, y_at) for place in places]
             vectors = [emit.at(place, x_at) for place in places]
 
-            def body(k, sums):
-                sums, row = list(sums), builder.mul(k, emit.constant(2 * emit.lanes))
-                w = [emit.load(kernel, row, v * emit.lanes) for v in range(2)]
-                for r in range(rows):
-                    scale = emit.broadcast(vectors[r], k)
-                    for v in range(2):
-                        sums[2 * r + v] = emit.multiply_add(sums[2 * r + v], scale, w[v])
-                return sums
+            def weights(number):
+                def body(k, sums):
+                    sums, row = list(sums), builder.mul(k, emit.constant(2 * emit.lanes))
+                    for j in range(number):
+                        w = [emit.load(kernel, row, (2 * j + v) * emit.lanes) for v in range(2)]
+                        for r in range(rows):
+                            scale = emit.broadcast(vectors[r], k, j)
+                            for v in range(2):
+                                sums[2 * r + v] = emit.multiply_add(sums[2 * r + v], scale, w[v])
+                    return sums
+
+                return body
 
             sums = [emit.load(targets[r], v * emit.lanes) for r in range(rows) for v in range(2)]
-            _, sums = emit.loop(emit.constant(0), count_, 1, sums, body)
+            k, sums = emit.loop(emit.constant(0), count_, 4, sums, weights(4))
+            _, sums = emit.loop(k, count_, 1, sums, weights(1), short=True)
             for r in range(rows):
                 for v in range(2):
                     emit.store(sums[2 * r + v], targets[r], v * emit.lanes)

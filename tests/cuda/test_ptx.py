@@ -1,0 +1,64 @@
+"""Every kernel compiles for each architecture that is supported, within the registers of its launch, without a GPU."""
+
+import json
+import os
+import subprocess
+import sys
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+
+from tests.cuda import ptx
+
+if find_spec("numba_cuda") is None or os.environ.get("NUMBA_ENABLE_CUDASIM") == "1":
+    pytest.skip("needs numba-cuda, and not the simulator", allow_module_level=True)
+if ptx.ptxas() is None:
+    pytest.skip("needs ptxas, which comes with numba-cuda's extra cu12", allow_module_level=True)
+
+#: Registers of a thread, at most; nothing is spilled, but for what the rarely called functions are handed on the stack.
+REGISTERS = {"loop float32": 216, "loop bfloat16": 216, "loop float64": 248, "loop_spilled float32": 224}
+STACK = 96
+#: Compiled beside each other; the plain kernel for every architecture.
+WORK = [
+    ("7.0,8.0,9.0", ["loop float32"]),
+    ("9.0", ["loop float64", "loop_spilled float32"]),
+    ("9.0", ["loop bfloat16"]),
+]
+CASES = [
+    f"{name}, sm_{capability.replace('.', '')}"
+    for capabilities, names in WORK
+    for name in names
+    for capability in capabilities.split(",")
+]
+
+
+@pytest.fixture(scope="module")
+def compiled(tmp_path_factory):
+    """Name and architecture -> what ptxas says."""
+    environment = {**os.environ, "NUMBA_CACHE_DIR": str(tmp_path_factory.mktemp("numba"))}
+    here = {"cwd": Path(__file__).parents[2], "env": environment, "text": True, "stdout": subprocess.PIPE}
+    running = [
+        subprocess.Popen([sys.executable, "-m", "tests.cuda.ptx", capabilities, *names], **here)
+        for capabilities, names in WORK
+    ]
+    said = [process.communicate()[0] for process in running]
+    assert all(process.returncode == 0 for process in running)
+    found = {name: taken for text in said for name, taken in json.loads(text).items()}
+    print(json.dumps(found, indent=1))
+    return found
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_registers_and_spills(compiled, case):
+    taken = compiled[case]
+    assert 16 < taken["registers"] <= REGISTERS[case.split(",")[0]] <= 65536 // taken["threads"], taken
+    assert taken["spilled"] == 0 and taken["stack"] <= STACK, taken
+    assert taken["shared"] == 0  # all of it is dynamic: `fit.py` counts it
+
+
+def test_every_kernel_is_compiled():
+    from fastlstm.backends.cuda.kernels import SIGNATURES
+
+    assert set(SIGNATURES) == set(REGISTERS)
+    assert {name for _, names in WORK for name in names} == set(REGISTERS)

@@ -65,7 +65,7 @@ def exchange(words, each, times, stamp, sums):
         for j in range(cuda.threadIdx.x, all_words, cuda.blockDim.x):
             came, value = peek(words, start + j, mark, zero)
             while not came:
-                pause()
+                pause(mark)
                 came, value = peek(words, start + j, mark, zero)
             total += value
         cuda.syncthreads()
@@ -80,7 +80,7 @@ def barrier(counters, times, turn):
         if cuda.threadIdx.x == 0:
             arrive(counters, 0)
             while arrivals(counters, 0) < (turn + t + 1) * cuda.gridDim.x:
-                pause()
+                pause(t)
         cuda.syncthreads()
 
 
@@ -99,6 +99,18 @@ def multiply(factor, times, sums):
 def nothing(sums):
     if sums.size == 0:
         sums[0] = 0
+
+
+_FLOATS, _WORDS, _LONG = types.float32[::1], types.uint64[::1], types.int64
+#: Kernel, argument types and threads, for the tests that compile them.
+SIGNATURES = {
+    "read": (read, (_FLOATS, _LONG, _FLOATS), _THREADS),
+    "read_shared": (read_shared, (_FLOATS, _LONG, _FLOATS), _THREADS),
+    "exchange": (exchange, (_WORDS, _LONG, _LONG, _LONG, _FLOATS), _THREADS),
+    "barrier": (barrier, (_WORDS, _LONG, _LONG), _THREADS),
+    "multiply": (multiply, (types.float32, _LONG, _FLOATS), _THREADS),
+    "nothing": (nothing, (_FLOATS,), _THREADS),
+}
 
 
 @dataclass(frozen=True)
@@ -169,8 +181,9 @@ class Limits:
             "launch": 1,
         }
         # Blocks that wait for each other have to be there at once.
-        device.prepare(exchange, (types.uint64[::1], types.int64, types.int64, types.int64, types.float32[::1]), 0)
-        device.prepare(barrier, (types.uint64[::1], types.int64, types.int64), 0)
+        for name in ("exchange", "barrier"):
+            kernel, argument_types, _ = SIGNATURES[name]
+            device.prepare(kernel, argument_types, 0)
 
     def measured(self, timings: dict[str, Timing]) -> dict[str, float]:
         """Thousand millions a second of bytes and multiply-adds, microseconds of the others; medians."""

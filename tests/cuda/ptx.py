@@ -90,7 +90,9 @@ def report(signatures, capabilities: list[tuple[int, int]]) -> dict[str, dict[st
 
 
 if __name__ == "__main__":
-    from fastlstm.backends.cuda.kernels import SIGNATURES
+    from benchmarks.cuda import limits
+    from fastlstm.backends.cuda import kernels
 
-    wanted = {name: signature for name, signature in SIGNATURES.items() if name in sys.argv[2:] or not sys.argv[2:]}
+    known = kernels.SIGNATURES | limits.SIGNATURES
+    wanted = {name: signature for name, signature in known.items() if name in sys.argv[2:] or not sys.argv[2:]}
     print(json.dumps(report(wanted, [tuple(map(int, one.split("."))) for one in sys.argv[1].split(",")]), indent=1))

@@ -37,7 +37,7 @@ class Model:
              `fastlstm.save` writes, stay as they were given
     threads  how many share the products of larger layers, on device "cpu"; the outputs are those of one, to the last
              bit. Worth it from about 128 units on cores that are free, with fewer bytes from more
-    report   what is known of the hyper-parameters; `fastlstm.load` fills it in
+    report   what is known of the hyper-parameters; `fastlstm.load` fills it in; on "cuda" it tells the layout too
 
     Raises WeightError if the layers do not fit each other, ArgumentError, DeviceError. A model is not changed by
     running it, and may be used from several threads at once.
@@ -65,6 +65,9 @@ class Model:
         self.weights = _checked_weights(weights, self.dtype, self.layers)
         self.threads = _checked_threads(threads, self.device)
         self.report = Report() if report is None else report
+        if self.device == "cuda" and not self.run_only:
+            notes = (*self.report.notes, f"one sequence on the GPU: {self.backend.layout}")
+            self.report = Report(self.report.findings, notes, self.report.initial_state)
 
     # What the model is; what every step asks for is looked up once.
 

@@ -313,3 +313,11 @@ def test_what_there_is_no_kernel_for_says_so():
     layers = models.layers_of([models.lstm(rng, 3, 4)], "float32")
     with pytest.raises(fastlstm.DeviceError, match="bfloat16"):
         fastlstm.Model(layers, device="cuda", weights="int8").step(np.zeros(3))
+
+
+def test_the_report_tells_how_the_model_lies_on_the_device():
+    rng = np.random.default_rng(13)
+    model = fastlstm.Model(models.layers_of([models.lstm(rng, 3, 4, projection=2)]), device="cuda")
+    (note,) = model.report.notes
+    assert "CUDA simulator" in note
+    assert "lstm projection: 2 of 2 units a block" in note

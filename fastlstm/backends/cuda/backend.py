@@ -41,6 +41,11 @@ class CudaBackend:
         """How a batch of so many rows is laid over the device."""
         return self._fitted(self._loaded, batch)
 
+    @property
+    def layout(self) -> str:
+        """The same of one row, for people."""
+        return self.fitted(1).text
+
     def _fitted(self, loaded: Loaded, batch: int) -> Fit:
         return fit(loaded.program.sizes, self.properties, batch)
 

@@ -238,6 +238,7 @@ def apart(typing_context):
 
     def generate_code(context, builder, signature, arguments):
         builder.function.attributes.add("noinline")
+        builder.function.attributes.add("convergent")  # there may be barriers in it: all threads come to one call
         return context.get_dummy_value()
 
     return types.void(), generate_code

@@ -13,7 +13,7 @@ from functools import lru_cache
 
 from fastlstm.backends.cuda.device import Properties
 from fastlstm.backends.cuda.packing import COLUMNS, ROW_BYTES, SCRATCH_BYTES, Product, Sizes
-from fastlstm.backends.cuda.settings import MOST_THREADS
+from fastlstm.backends.cuda.settings import FEW, MANY, MOST_THREADS
 from fastlstm.errors import DeviceError
 
 # Of a multiprocessor, a clock (CUDA programming guide, shared memory and arithmetic instructions; A100 white paper).
@@ -30,7 +30,7 @@ _EXCHANGE = 1e-6
 _WORD = 8  # bytes of a result that is exchanged
 _AS_GOOD = 1.01  # times the least cost: of these layouts that of fewest blocks
 
-_TILE = 4  # columns, and batch rows, that a warp computes at a time
+_TILE = 4  # columns that a warp computes at a time, and what rows are a multiple of
 _WARP = 32
 _LEAST_THREADS = 128
 _WORDS_A_THREAD = 4  # that a thread waits for
@@ -143,6 +143,11 @@ def _rows(wanted: int, room: int) -> int:
     return 1 if wanted == 1 or room < _TILE else min(whole, room // _TILE * _TILE)
 
 
+def _passes(rows: int) -> int:
+    """How often a warp reads a weight."""
+    return -(-rows // (FEW if rows <= FEW else MANY))
+
+
 def _share(product: Product, unit_groups: int) -> int:
     """Columns of the block that has most."""
     return -(-product.units // unit_groups) * product.columns
@@ -166,7 +171,7 @@ def _parts(sizes: Sizes, layout: _Layout, rates: _Rates, exchange: float) -> tup
 
     exchange  seconds of one, without the words' own bytes
     """
-    rows, passes = layout.rows, -(-layout.rows // _TILE)
+    rows, passes = layout.rows, _passes(layout.rows)
     from_l2 = min(rates.fill, rates.l2 / (layout.row_groups * layout.unit_groups))
     chip, streamed, exchanges = 0.0, 0, 0.0
     for product, resident in zip(sizes.products, layout.resident, strict=True):
@@ -187,7 +192,7 @@ def _parts(sizes: Sizes, layout: _Layout, rates: _Rates, exchange: float) -> tup
 
 def _threads(sizes: Sizes, device: Properties, layout: _Layout) -> int:
     """A warp a tile, and no thread with many words to wait for."""
-    passes = -(-layout.rows // _TILE)
+    passes = _passes(layout.rows)
     tiles = max(-(-_share(product, layout.unit_groups) // _TILE) * passes for product in sizes.products)
     words = max(product.units for product in sizes.products) * layout.rows * (layout.unit_groups > 1)
     wanted = max(tiles * _WARP, -(-words // _WORDS_A_THREAD))

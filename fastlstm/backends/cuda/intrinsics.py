@@ -14,38 +14,86 @@ LANES = 32
 _EVERY_LANE = 0xFFFFFFFF
 
 
-def _place(context, builder, array_type, array, index, lanes):
-    """Where array[index] lies, as a pointer to a vector of so many elements."""
-    data = context.make_array(array_type)(context, builder, array).data
-    element = context.get_value_type(array_type.dtype)
-    return builder.bitcast(builder.gep(data, [index]), ir.VectorType(element, lanes).as_pointer())
+def _loaded4(context, builder, array_type, memory, index):
+    """Four numbers of an array from `index` on, in one load.
+
+    They begin on a 16-byte boundary. An array of uint32 holds bfloat16 weights, two a word, and `index` counts weights:
+    the word itself is the first as a float32, and shifted up it is the second (`narrow.py`); 8 bytes, on a boundary.
+    """
+    narrow = array_type.dtype == types.uint32
+    lanes = 2 if narrow else 4
+    at = builder.ashr(index, ir.Constant(index.type, 1)) if narrow else index
+    place = builder.gep(context.make_array(array_type)(context, builder, memory).data, [at])
+    vector = ir.VectorType(context.get_value_type(array_type.dtype), lanes)
+    loaded = builder.load(builder.bitcast(place, vector.as_pointer()))
+    loaded.align = 8 if narrow else 16
+    numbers = [builder.extract_element(loaded, _constant(k, 32)) for k in range(lanes)]
+    if not narrow:
+        return numbers
+    halves = [half for word in numbers for half in (word, builder.shl(word, _constant(16, 32)))]
+    return [builder.bitcast(half, ir.FloatType()) for half in halves]
 
 
 @intrinsic
-def load4(typing_context, array, index):
-    """array[index : index + 4] as four numbers, which begin on a 16-byte boundary.
-
-    Of an array of uint32, which holds bfloat16 weights, `index` counts weights, two a word: the word itself is the
-    first as a float32, and shifted up it is the second (`narrow.py`); they begin on an 8-byte boundary.
-    """
-    narrow = array.dtype == types.uint32
-    element = types.float32 if narrow else array.dtype
+def no_sums(typing_context, array, rows):
+    """A tuple of 4 * R zeros of the array's dtype, of a tuple of R rows."""
+    result = types.UniTuple(array.dtype, 4 * rows.count)
 
     def generate_code(context, builder, signature, arguments):
-        memory, at = arguments
-        if narrow:
-            at = builder.ashr(at, ir.Constant(at.type, 1))
-        loaded = builder.load(_place(context, builder, array, memory, at, 2 if narrow else 4))
-        loaded.align = 8 if narrow else 16
-        numbers = [builder.extract_element(loaded, ir.Constant(ir.IntType(32), k)) for k in range(2 if narrow else 4)]
-        if narrow:
-            words, numbers = numbers, []
-            for word in words:
-                for bits in (word, builder.shl(word, ir.Constant(word.type, 16))):
-                    numbers.append(builder.bitcast(bits, ir.FloatType()))
-        return cgutils.pack_array(builder, numbers)
+        zero = ir.Constant(context.get_value_type(array.dtype), 0)
+        return cgutils.pack_array(builder, [zero] * result.count)
 
-    return types.UniTuple(element, 4)(array, types.int64), generate_code
+    return result(array, rows), generate_code
+
+
+@intrinsic
+def multiplied(typing_context, sums, weights, columns, further, arena, rows, x, lane, depth):
+    """A lane's part of sums[4 * r + k] += the sum over j of weights[columns[k] + further + j] * arena[rows[r] + x + j].
+
+    sums     a tuple of 4 * R numbers, of R rows; that many registers
+    columns  a tuple of 4;  rows  a tuple of R;  j  below depth, in groups of four, each lane the next group
+    In Numba's own words: of four rows 64 lines, and of a loop over 16 rows sums that lie in memory.
+    """
+
+    def generate_code(context, builder, signature, arguments):
+        begin, weight, starts, offset, vector, places, at, number, high = arguments
+        starts = [builder.add(start, offset) for start in cgutils.unpack_tuple(builder, starts)]
+        places = [builder.add(place, at) for place in cgutils.unpack_tuple(builder, places)]
+        low = builder.mul(number, _constant(4))
+        real = context.get_value_type(sums.dtype)
+        fma = builder.module.declare_intrinsic("llvm.fma", [real], ir.FunctionType(real, [real] * 3))
+        loop, after = builder.append_basic_block(), builder.append_basic_block()
+        begin, enters = cgutils.unpack_tuple(builder, begin), builder.icmp_signed("<", low, high)
+        before = builder.block
+        builder.cbranch(enters, loop, after)
+        builder.position_at_end(loop)
+        k = builder.phi(low.type)
+        running = [builder.phi(number.type) for number in begin]
+        factors = [_loaded4(context, builder, weights, weight, builder.add(start, k)) for start in starts]
+        results = list(running)
+        for r, place in enumerate(places):
+            row = _loaded4(context, builder, arena, vector, builder.add(place, k))
+            for c, column in enumerate(factors):
+                for a, b in zip(column, row, strict=True):
+                    results[4 * r + c] = builder.call(fma, [a, b, results[4 * r + c]])
+        following = builder.add(k, _constant(4 * LANES))
+        again = builder.icmp_signed("<", following, high)
+        k.add_incoming(low, before)
+        k.add_incoming(following, loop)
+        builder.cbranch(again, loop, after)
+        builder.position_at_end(after)
+        final = []
+        for number, phi, result in zip(begin, running, results, strict=True):
+            phi.add_incoming(number, before)
+            phi.add_incoming(result, loop)
+            end = builder.phi(number.type)
+            end.add_incoming(number, before)
+            end.add_incoming(result, loop)
+            final.append(end)
+        return cgutils.pack_array(builder, final)
+
+    long = types.int64
+    return sums(sums, weights, columns, long, arena, rows, long, long, long), generate_code
 
 
 def _word(context, builder, words, memory, index):
@@ -171,8 +219,8 @@ def _warp_barrier(builder):
 def warp_sums(typing_context, numbers, lane, place, index):
     """place[index + k] = the sum over the warp's lanes of numbers[k], for all lanes to read; `place` is shared memory.
 
-    numbers  a tuple of 4 or 16. At each stage a lane hands half of its numbers over and adds those it is given: of 16
-             that makes 16 shuffles, not 80. The order of a sum is the same whatever their count
+    numbers  a tuple of 4, 16 or 32. At each stage a lane hands half of its numbers over and adds those it is given: of
+             16 that makes 16 shuffles, not 80. The order of a sum is the same whatever their count
     """
 
     def generate_code(context, builder, signature, arguments):
@@ -191,7 +239,9 @@ def warp_sums(typing_context, numbers, lane, place, index):
                 mine = builder.add(mine, builder.select(upper, _constant(half), _constant(0)))
             distance //= 2
         _warp_barrier(builder)  # others may still be reading what stood there
-        builder.store(sums[0], _word(context, builder, place, memory, builder.add(at, mine)))
+        for k, value in enumerate(sums):
+            index = builder.add(builder.add(at, mine), _constant(k))
+            builder.store(value, _word(context, builder, place, memory, index))
         _warp_barrier(builder)
         return context.get_dummy_value()
 

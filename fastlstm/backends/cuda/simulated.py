@@ -14,13 +14,29 @@ LANES = 4
 PATIENCE = 60.0  # seconds that a thread waits for others
 
 
-def load4(array, index):
+def _loaded4(array, index):
     if array.dtype == np.uint32:
         assert index % 4 == 0, "a device would not load this"
         pair = np.asarray(array[index // 2 : index // 2 + 2])
-        return tuple(np.stack([pair, pair << np.uint32(16)], axis=1).ravel().view(np.float32))
+        return np.stack([pair, pair << np.uint32(16)], axis=1).ravel().view(np.float32)
     assert index * array.dtype.itemsize % 16 == 0, "a device would not load this"
-    return tuple(array[index + k] for k in range(4))
+    return np.array([array[index + k] for k in range(4)])
+
+
+def no_sums(array, rows):
+    return (array.dtype.type(0),) * (4 * len(rows))
+
+
+def multiplied(sums, weights, columns, further, arena, rows, x, lane, depth):
+    sums = list(sums)
+    for k in range(4 * lane, depth, 4 * LANES):
+        factors = [_loaded4(weights, column + further + k) for column in columns]
+        for r, row in enumerate(rows):
+            vector = _loaded4(arena, row + x + k)
+            for c, column in enumerate(factors):
+                for a, b in zip(column, vector, strict=True):
+                    sums[4 * r + c] = sums[4 * r + c] + a * b
+    return tuple(sums)
 
 
 def _bits(value):

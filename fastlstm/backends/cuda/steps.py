@@ -10,7 +10,7 @@ from fastlstm.backends.cuda.cells import begins, finished
 from fastlstm.backends.cuda.exchange import give, meet, take, take_pending
 from fastlstm.backends.cuda.jit import device
 from fastlstm.backends.cuda.primitives import LANES
-from fastlstm.backends.cuda.products import sums_of_four, sums_of_one
+from fastlstm.backends.cuda.products import sums_of
 from fastlstm.backends.cuda.vectors import element, mask_value, norm_cell, softmax
 
 
@@ -54,6 +54,17 @@ def enter(call, t, xs, lengths, first, arena, places, count):
 
 
 @device
+def _four(places, row, count, size):
+    """Where four rows begin in the arena; the last one again where there are fewer."""
+    return (
+        places[min(row, count - 1)] * size,
+        places[min(row + 1, count - 1)] * size,
+        places[min(row + 2, count - 1)] * size,
+        places[min(row + 3, count - 1)] * size,
+    )
+
+
+@device
 def _quads(call, program, o, weights, slices, table, lookup, arena, tokens, places, count, sums, words, group, member,
            stamp):  # fmt: skip
     """This block's units of a product, four columns at a time; each result is handed out as soon as it is there."""
@@ -62,8 +73,8 @@ def _quads(call, program, o, weights, slices, table, lookup, arena, tokens, plac
     together, size = 4 // columns, call[c.ROW_SIZE]
     warp, warps, lane = cuda.threadIdx.x // LANES, cuda.blockDim.x // LANES, cuda.threadIdx.x % LANES
     a, a_depth, b, b_depth = program[o + p.A], program[o + p.A_DEPTH], program[o + p.B], program[o + p.B_DEPTH]
-    step = 1 if count == 1 else 4
-    quads, batches, place = (end - first + together - 1) // together, (count + step - 1) // step, 16 * warp
+    step = 1 if count == 1 else c.FEW if count <= c.FEW else c.MANY
+    quads, batches, place = (end - first + together - 1) // together, (count + step - 1) // step, 4 * c.MANY * warp
     for task in range(warp, quads * batches, warps):
         quad = task // batches if batches > 1 else task
         row, unit = (task - quad * batches) * step, first + quad * together
@@ -80,22 +91,23 @@ def _quads(call, program, o, weights, slices, table, lookup, arena, tokens, plac
         item, items = lane, step * together
         begin = _begins_of(program, o, table, lookup, tokens, places, row, count, unit, end, item, together)
         if step == 1:
-            start = places[0] * size
+            rows = (places[0] * size,)
             if resident:
-                sums_of_one(slices, at, arena, start, a, a_depth, b, b_depth, lane, sums, place)
+                sums_of(slices, at, arena, rows, a, a_depth, b, b_depth, lane, sums, place)
             else:
-                sums_of_one(weights, at, arena, start, a, a_depth, b, b_depth, lane, sums, place)
+                sums_of(weights, at, arena, rows, a, a_depth, b, b_depth, lane, sums, place)
+        elif step == c.FEW:
+            four = _four(places, row, count, size)
+            if resident:
+                sums_of(slices, at, arena, four, a, a_depth, b, b_depth, lane, sums, place)
+            else:
+                sums_of(weights, at, arena, four, a, a_depth, b, b_depth, lane, sums, place)
         else:
-            rows = (
-                places[row] * size,
-                places[min(row + 1, count - 1)] * size,
-                places[min(row + 2, count - 1)] * size,
-                places[min(row + 3, count - 1)] * size,
-            )
+            many = _four(places, row, count, size) + _four(places, row + 4, count, size)
             if resident:
-                sums_of_four(slices, at, arena, rows, a, a_depth, b, b_depth, lane, sums, place)
+                sums_of(slices, at, arena, many, a, a_depth, b, b_depth, lane, sums, place)
             else:
-                sums_of_four(weights, at, arena, rows, a, a_depth, b, b_depth, lane, sums, place)
+                sums_of(weights, at, arena, many, a, a_depth, b, b_depth, lane, sums, place)
         while item < items:
             k, own = item // together, unit + item % together
             if row + k < count and own < end:
@@ -103,7 +115,7 @@ def _quads(call, program, o, weights, slices, table, lookup, arena, tokens, plac
                 of_unit = place + 4 * k + (own - unit) * columns
                 value = finished(program, o, table, arena, r * size, own, begin, sums, of_unit)
                 give(call, words, group, stamp, arena, r, program[o + p.WORDS], own, value)
-            item += LANES  # never so on a device, whose warps have a lane for each item
+            item += LANES
             if item < items:
                 begin = _begins_of(program, o, table, lookup, tokens, places, row, count, unit, end, item, together)
 

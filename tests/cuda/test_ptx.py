@@ -16,8 +16,11 @@ if find_spec("numba_cuda") is None or os.environ.get("NUMBA_ENABLE_CUDASIM") == 
 if ptx.ptxas() is None:
     pytest.skip("needs ptxas, which comes with numba-cuda's extra cu12", allow_module_level=True)
 
-#: Registers of a thread, at most; nothing is spilled, but for what the rarely called functions are handed on the stack.
-REGISTERS = {"loop float32": 216, "loop bfloat16": 216, "loop float64": 248, "loop_spilled float32": 224}
+#: Registers of a thread, at most: the products of eight rows and four columns take what there is. Nothing is spilled
+#: but in float64, whose sums take twice as many; the rarely called functions are handed some things on the stack.
+REGISTERS = {"loop float32": 255, "loop bfloat16": 255, "loop float64": 255, "loop_spilled float32": 255,
+             "multiply float32": 216}  # fmt: skip
+SPILLED = {"loop float64": 96}
 STACK = 96
 #: The benchmark's own.
 LIMITS = ["read", "read_shared", "exchange", "barrier", "multiply", "nothing"]
@@ -25,7 +28,7 @@ LIMITS = ["read", "read_shared", "exchange", "barrier", "multiply", "nothing"]
 WORK = [
     ("7.0,8.0,9.0", ["loop float32"]),
     ("9.0", ["loop float64", "loop_spilled float32"]),
-    ("9.0", ["loop bfloat16", *LIMITS]),
+    ("9.0", ["loop bfloat16", "multiply float32", *LIMITS]),
 ]
 CASES = [
     f"{name}, sm_{capability.replace('.', '')}"
@@ -54,9 +57,10 @@ def compiled(tmp_path_factory):
 @pytest.mark.parametrize("case", CASES)
 def test_registers_and_spills(compiled, case):
     taken = compiled[case]
-    most = REGISTERS.get(case.split(",")[0], 64)
+    name = case.split(",")[0]
+    most, spilled = REGISTERS.get(name, 64), SPILLED.get(name, 0)
     assert 0 < taken["registers"] <= most <= 65536 // taken["threads"], taken
-    assert taken["spilled"] == 0 and taken["stack"] <= STACK, taken
+    assert taken["spilled"] <= spilled and taken["stack"] <= STACK + spilled, taken
     assert taken["shared"] == 0  # all of it is dynamic: `fit.py` counts it
 
 

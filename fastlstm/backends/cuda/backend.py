@@ -96,13 +96,15 @@ class CudaBackend:
             room.launch(data, steps, steps)
             _copy_valid(ys, data.ys.copy_to_host(), lengths)
             return
-        _, kernel, bias = self._product_program()
+        _, columns, bias = self._product_program()
         most = max(1, _PRODUCTS_BYTES // (batch * bias.nbytes))
         for start in range(0, steps, most):
-            part = np.ascontiguousarray(xs[:, start : start + most])
+            part = xs[:, start : start + most]
             count = part.shape[1]
+            rows = np.zeros((batch * count, columns.shape[1]), self._dtype)
+            rows[:, : xs.shape[2]] = part.reshape(batch * count, -1)
             out = cuda.device_array((batch * count, bias.size), self._dtype)
-            products(cuda.to_device(part.reshape(batch * count, -1)), kernel, bias, out)
+            products(cuda.to_device(rows), columns, bias, out)
             ids = np.arange(batch * count).reshape(batch, count)
             left = np.clip(lengths - start, 0, count)
             data = _data(ids, left, ys=cuda.device_array((batch, count, ys.shape[2]), self._dtype), lookup=out)
@@ -132,7 +134,7 @@ class CudaBackend:
         return self.program.output.stop - self.program.output.start
 
     def _product_program(self) -> tuple[Loaded, Any, Any]:
-        """The program whose first layer looks its products with the inputs up; that layer's kernel and bias."""
+        """The program whose first layer looks its products with the inputs up; `Program.first`."""
         if self._with_products is None:
             program = lower(self._layers, self._dtype, self._storage, ahead=True)
             assert program.first is not None

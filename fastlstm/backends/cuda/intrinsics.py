@@ -35,6 +35,17 @@ def _loaded4(context, builder, array_type, memory, index):
 
 
 @intrinsic
+def load4(typing_context, array, index):
+    """`_loaded4` as a tuple."""
+    element = types.float32 if array.dtype == types.uint32 else array.dtype
+
+    def generate_code(context, builder, signature, arguments):
+        return cgutils.pack_array(builder, _loaded4(context, builder, array, *arguments))
+
+    return types.UniTuple(element, 4)(array, types.int64), generate_code
+
+
+@intrinsic
 def no_sums(typing_context, array, rows):
     """A tuple of 4 * R zeros of the array's dtype, of a tuple of R rows."""
     result = types.UniTuple(array.dtype, 4 * rows.count)

@@ -15,6 +15,7 @@ from fastlstm.backends.cuda.drawing import draw, largest
 from fastlstm.backends.cuda.exchange import meet, place_of
 from fastlstm.backends.cuda.jit import device, kernel
 from fastlstm.backends.cuda.primitives import pause, peek, post
+from fastlstm.backends.cuda.sequences import multiply
 from fastlstm.backends.cuda.steps import advance, begin_rows, enter
 
 
@@ -230,6 +231,8 @@ def _signatures() -> dict[str, tuple[Any, tuple[types.Type, ...], int]]:
         argument_types(np.dtype(np.float32), np.dtype(np.float32), True),
         c.MOST_THREADS,
     )
+    real = types.float32
+    found["multiply float32"] = multiply, (real[::1], real[::1], real[::1], real[:, ::1]), c.MOST_THREADS
     return found
 
 

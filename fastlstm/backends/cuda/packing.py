@@ -94,7 +94,8 @@ class Program:
     input       where x goes in an arena row; None where the model takes ids
     pending     where in an arena row a single block keeps results until all have been computed
     words       results of one batch row that are exchanged in a step
-    first       (D, units * columns) of the first layer, where `lookup` is to be its product with the inputs
+    first       the first layer's kernel (N, D), D padded to a multiple of 4, and its biases (N,), where `lookup` is to
+                be their product with the inputs
     """
 
     operations: NDArray[np.int32]
@@ -306,7 +307,9 @@ class _Lowering:
         bias = np.concatenate([_by_unit(bias, gates) for _, bias, gates in blocks])
         if ahead:
             kernel = kernel if self.storage == FULL else rounded_bfloat16(kernel)
-            self.first = kernel.astype(self.dtype), bias.astype(self.dtype)
+            columns = np.zeros((bias.size, padded(len(kernel), 4)), self.dtype)
+            columns[:, : len(kernel)] = kernel.T
+            self.first = columns, bias.astype(self.dtype)
         else:
             product = kernel.astype(np.float64)
             if isinstance(ids, Embedding):

@@ -8,52 +8,50 @@ from typing import Any
 from numba import cuda
 
 from fastlstm.backends.cuda.device import simulated
+from fastlstm.backends.cuda.jit import kernel
+from fastlstm.backends.cuda.primitives import LANES
+from fastlstm.backends.cuda.products import sums_of
+from fastlstm.backends.cuda.settings import MANY
 
-_SIDE = 2 if simulated() else 16  # threads of a block in either direction
-_TILE = 4 * _SIDE  # rows and columns of `out` that a block computes, each thread four by four
-_DEPTH = _SIDE  # of a tile's factors in shared memory
-
-
-@cuda.jit(cache=True)
-def multiply(xs, kernel, bias, out):
-    """out (M, N) = xs (M, K) @ kernel (K, N) + bias (N,); a grid of (N / _TILE, M / _TILE), blocks (_SIDE, _SIDE)."""
-    left = cuda.shared.array((_DEPTH, _TILE), out.dtype)
-    right = cuda.shared.array((_DEPTH, _TILE), out.dtype)
-    sums = cuda.local.array((4, 4), out.dtype)
-    x, y, column, row = cuda.threadIdx.x, cuda.threadIdx.y, cuda.blockIdx.x * _TILE, cuda.blockIdx.y * _TILE
-    zero = out.dtype.type(0)
-    for i in range(4):
-        for j in range(4):
-            sums[i, j] = zero
-    for start in range(0, xs.shape[1], _DEPTH):
-        for i in range(4):
-            m, n, k = row + y + i * _SIDE, column + x + i * _SIDE, start + x
-            inside = m < xs.shape[0] and k < xs.shape[1]
-            left[x, y + i * _SIDE] = xs[m, k] if inside else zero
-            inside = n < kernel.shape[1] and start + y < xs.shape[1]
-            right[y, x + i * _SIDE] = kernel[start + y, n] if inside else zero
-        cuda.syncthreads()
-        for k in range(_DEPTH):
-            for i in range(4):
-                for j in range(4):
-                    sums[i, j] += left[k, y + i * _SIDE] * right[k, x + j * _SIDE]
-        cuda.syncthreads()
-    for i in range(4):
-        for j in range(4):
-            m, n = row + y + i * _SIDE, column + x + j * _SIDE
-            if m < out.shape[0] and n < out.shape[1]:
-                out[m, n] = sums[i, j] + bias[n]
+_WARPS = 2 if simulated() else 8  # of a block
+_BLOCKS = 2 if simulated() else 1024  # at most
 
 
-def products(xs: Any, kernel: Any, bias: Any, out: Any) -> None:
-    """`multiply` of device arrays: by cuBLAS where CuPy is installed."""
+@kernel
+def multiply(xs, columns, bias, out):
+    """out (M, N) = xs (M, K) @ columns (N, K).T + bias (N,), where xs and columns come flat, K a multiple of 4.
+
+    A warp computes eight rows of four columns at a time; shared memory for 32 sums a warp.
+    """
+    rows, width = out.shape
+    depth, sums = columns.size // width, cuda.shared.array(0, out.dtype)
+    warps, lane, place = cuda.blockDim.x // LANES, cuda.threadIdx.x % LANES, cuda.threadIdx.x // LANES * 4 * MANY
+    batches, first = (rows + MANY - 1) // MANY, cuda.blockIdx.x * warps + cuda.threadIdx.x // LANES
+    for task in range(first, batches * ((width + 3) // 4), warps * cuda.gridDim.x):
+        n, m, last, end = task // batches * 4, task % batches * MANY, width - 1, rows - 1
+        four = (n * depth, min(n + 1, last) * depth, min(n + 2, last) * depth, min(n + 3, last) * depth)
+        many = (
+            m * depth, min(m + 1, end) * depth, min(m + 2, end) * depth, min(m + 3, end) * depth,
+            min(m + 4, end) * depth, min(m + 5, end) * depth, min(m + 6, end) * depth, min(m + 7, end) * depth,
+        )  # fmt: skip
+        sums_of(columns, four, xs, many, 0, depth, 0, 0, lane, sums, place)
+        for item in range(lane, 4 * MANY, LANES):
+            r, k = m + item // 4, n + item % 4
+            if r < rows and k < width:
+                out[r, k] = sums[place + item] + bias[k]
+
+
+def products(xs: Any, columns: Any, bias: Any, out: Any) -> None:
+    """`multiply` of device arrays, xs (M, K) and columns (N, K): by cuBLAS where CuPy is installed."""
     if not simulated() and find_spec("cupy") is not None:
         import cupy
 
         target = cupy.asarray(out)
-        cupy.matmul(cupy.asarray(xs), cupy.asarray(kernel), out=target)
+        cupy.matmul(cupy.asarray(xs), cupy.asarray(columns).T, out=target)
         target += cupy.asarray(bias)
         cupy.cuda.get_current_stream().synchronize()
         return
-    grid = -(-out.shape[1] // _TILE), -(-out.shape[0] // _TILE)
-    multiply[grid, (_SIDE, _SIDE)](xs, kernel, bias, out)
+    tasks = -(-out.shape[0] // MANY) * -(-out.shape[1] // 4)
+    shared = _WARPS * 4 * MANY * out.dtype.itemsize
+    grid = min(_BLOCKS, -(-tasks // _WARPS)), _WARPS * LANES
+    multiply[(*grid, 0, shared)](xs.reshape(xs.size), columns.reshape(columns.size), bias, out)

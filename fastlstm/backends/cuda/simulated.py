@@ -14,7 +14,7 @@ LANES = 4
 PATIENCE = 60.0  # seconds that a thread waits for others
 
 
-def _loaded4(array, index):
+def load4(array, index):
     if array.dtype == np.uint32:
         assert index % 4 == 0, "a device would not load this"
         pair = np.asarray(array[index // 2 : index // 2 + 2])
@@ -30,9 +30,9 @@ def no_sums(array, rows):
 def multiplied(sums, weights, columns, further, arena, rows, x, lane, depth):
     sums = list(sums)
     for k in range(4 * lane, depth, 4 * LANES):
-        factors = [_loaded4(weights, column + further + k) for column in columns]
+        factors = [load4(weights, column + further + k) for column in columns]
         for r, row in enumerate(rows):
-            vector = _loaded4(arena, row + x + k)
+            vector = load4(arena, row + x + k)
             for c, column in enumerate(factors):
                 for a, b in zip(column, vector, strict=True):
                     sums[4 * r + c] = sums[4 * r + c] + a * b

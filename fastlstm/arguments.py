@@ -6,7 +6,7 @@ import operator
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from fastlstm.errors import ArgumentError, ShapeError
 
@@ -31,7 +31,15 @@ def vectors(value: ArrayLike, axes: str, size: int, dtype: np.dtype, *, name: st
             f"{name}: shape {a.shape}; expected {_shape(axes, size)}, "
             f"or {_shape(axes[1:], size)} for a batch of one: the model's input has {size} elements"
         )
-    return np.array(a.reshape(shape), dtype, order="C"), single
+    return _own(a.reshape(shape), dtype), single
+
+
+def _own(a: NDArray[Any], dtype: DTypeLike) -> NDArray[Any]:
+    """A copy in C order. Its dtype is NumPy's own object, by which compiled code knows an array.
+
+    `np.array` would keep the object of an equal dtype, as arrays have that were pickled, or `np.longlong` is.
+    """
+    return a.astype(dtype, order="C")
 
 
 def _array(value: Any, name: str) -> NDArray[Any]:
@@ -59,7 +67,7 @@ def token_ids(value: Any, axes: str, vocabulary_size: int, *, name: str) -> tupl
     shape = (1, *a.shape) if single else a.shape
     if len(shape) != len(axes) or shape[0] == 0:
         raise ShapeError(f"{name}: shape {a.shape}; expected {expected}, or without the axis B for a batch of one")
-    ids = np.array(a, np.int64, order="C")  # the check is of our own copy: compiled code takes the ids unchecked
+    ids = _own(a, np.int64)  # the check is of our own copy: compiled code takes the ids unchecked
     if ids.view(np.uint64).max(initial=0) >= vocabulary_size:  # as such a negative id is a very large one
         bad = np.flatnonzero((ids < 0) | (ids >= vocabulary_size))
         place = tuple(int(i) for i in np.unravel_index(bad[0], ids.shape))
@@ -86,7 +94,7 @@ def row_lengths(value: ArrayLike | None, batch: int, steps: int, *, least: int =
         raise ArgumentError(
             f"lengths: row {row} has {a[row]}; expected {least} to {steps}, the sequence's number of steps"
         )
-    return a.astype(np.int64)
+    return _own(a, np.int64)
 
 
 def count(value: Any, *, name: str, least: int = 1) -> int:

@@ -255,3 +255,35 @@ def test_a_dtype_from_elsewhere_is_numpys_own():
     stream = model.stream()
     assert np.array_equal(stream.step([0.5]), model.step([0.5])[0])
     assert stream.process([[0.5], [0.25]]).dtype == np.float32
+
+
+@pytest.mark.parametrize("takes", ["vectors", "ids"])
+def test_arrays_from_elsewhere(takes):
+    """Their dtype is equal to NumPy's own and another object, as of an array that another process has sent."""
+
+    def of(a):
+        return a.view(np.dtype(a.dtype, copy=True))
+
+    rng = np.random.default_rng(0)
+    entry = [models.one_hot(3)] if takes == "ids" else []
+    model = fastlstm.Model(models.layers_of([*entry, models.lstm(rng, 3, 3)], "float32"))
+    xs = rng.integers(0, 3, (2, 4)) if takes == "ids" else rng.normal(size=(2, 4, 3)).astype(np.float32)
+    ys, state = model.run(xs, lengths=[4, 2])
+    odd, lengths = of(xs), of(np.array([4, 2]))
+    assert odd.dtype == xs.dtype and odd.dtype is not xs.dtype
+    after = [[of(a) for a in pair] for pair in state]
+    np.testing.assert_array_equal(model.run(odd, lengths=lengths)[0], ys)
+    np.testing.assert_array_equal(model.step(odd[:, 0], after)[0], model.step(xs[:, 0], state)[0])
+    np.testing.assert_array_equal(model.stream().process(odd[0]), ys[0])
+    np.testing.assert_array_equal(model.stream().step(odd[0, 0]), ys[0, 0])
+    np.testing.assert_array_equal(model.generate(2, odd, lengths=lengths)[0], model.generate(2, xs, lengths=[4, 2])[0])
+
+
+def test_ids_of_every_integer_type():
+    """`np.longlong` is not the object int64 on systems where it is as wide."""
+    model = fastlstm.Model(models.layers_of([models.one_hot(3), models.lstm(np.random.default_rng(0), 3, 3)]))
+    ids = np.array([[0, 2, 1], [1, 1, 2]])
+    expected = model.run(ids, lengths=[3, 1])[0]
+    for code in "bBhHiIlLqQ":
+        ys, _ = model.run(ids.astype(code), lengths=np.array([3, 1], code))
+        np.testing.assert_array_equal(ys, expected, err_msg=code)

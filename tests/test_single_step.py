@@ -179,6 +179,14 @@ def test_few_buffers_are_kept_and_none_that_are_large(model):
     assert sum(buffers.room.nbytes for buffers in _kept()) - bytes_before <= 1 << 20
 
 
+def test_sizes_that_several_threads_add_at_once_are_dropped_again(model):
+    """Each finds room for one more; there may be too many then, and they must not stay."""
+    model = pickle.loads(pickle.dumps(model))
+    model.backend._idle._lists = {rows: [] for rows in range(100, 110)}
+    model.step(_inputs(model, 3))
+    assert list(model.backend._idle._lists) == [3]
+
+
 def test_a_pickled_model_takes_none_along(model):
     size = len(pickle.dumps(model))
     model.step(_inputs(model, 64))

@@ -115,7 +115,7 @@ class _Idle:
     def give(self, rows: int, buffers: _Buffers) -> None:
         if buffers.room.nbytes > _KEPT_BYTES:
             return
-        if rows not in self._lists and len(self._lists) == _KEPT_SIZES:
+        if rows not in self._lists and len(self._lists) >= _KEPT_SIZES:  # more, where threads come here at once
             self._lists.clear()
         self._lists.setdefault(rows, []).append(buffers)
 

@@ -3,6 +3,7 @@
 NUMBA_DISABLE_JIT=1 NUMBA_ENABLE_CUDASIM=1 pytest tests/cuda
 """
 
+import inspect
 import os
 
 import numpy as np
@@ -19,9 +20,10 @@ from tests.tolerances import TOLERANCES
 if os.environ.get("NUMBA_ENABLE_CUDASIM") != "1" or os.environ.get("NUMBA_DISABLE_JIT") != "1":
     pytest.skip("needs NUMBA_ENABLE_CUDASIM=1 and NUMBA_DISABLE_JIT=1", allow_module_level=True)
 
-from numba import cuda
+from numba import cuda, types
+from numba.np.numpy_support import as_dtype
 
-from fastlstm.backends.cuda import backend, rooms, settings
+from fastlstm.backends.cuda import backend, device, rooms, settings
 from tests.cuda.layouts import laid_out
 from tests.cuda.simulator import all_blocks
 
@@ -151,8 +153,9 @@ def tokens(rng, activation=None):
     return [models.embedding(rng, 7, 5), models.lstm(rng, 5, 6, scale=0.9), models.dense(rng, 6, 7, activation)]
 
 
-@pytest.mark.parametrize("grid", ["one block", "three blocks"])
-@pytest.mark.parametrize("batch", [1, 3])
+@pytest.mark.parametrize(("grid", "batch"), [
+    ("one block", 1), ("three blocks", 1), ("three blocks", 3), ("launched again", 3),
+])  # fmt: skip
 @pytest.mark.parametrize(
     ("sampler", "activation"),
     [
@@ -178,6 +181,23 @@ def test_ids_are_those_of_the_reference(sampler, activation, batch, grid):
     np.testing.assert_array_equal(ids, expected)
     assert len(np.unique(ids)) > 1
     np.testing.assert_allclose(state[0].h, end[0].h, rtol=0, atol=1e-12)
+
+
+def test_drawing_from_many():
+    """More than threads; some as probable as others, of which the first counts."""
+    rng = np.random.default_rng(15)
+    layers = models.layers_of([models.one_hot(45), models.lstm(rng, 45, 4), models.dense(rng, 4, 45, scale=2.0)])
+    layers[-1] = fastlstm.Dense(np.round(layers[-1].kernel), np.zeros(45))
+    for sampler in (
+        "greedy",
+        fastlstm.Sampler(2.0, top_k=11),
+        fastlstm.Sampler(1.5, top_p=0.95),
+        fastlstm.Sampler(1.2),
+    ):
+        expected, _ = fastlstm.Model(layers, device="numpy").generate(5, [3], sample=sampler, seed=1)
+        with all_blocks(), laid_out(warps=1):
+            ids, _ = fastlstm.Model(layers, device="cuda").generate(5, [3], sample=sampler, seed=1)
+        np.testing.assert_array_equal(ids, expected)
 
 
 def test_drawing_goes_on_where_it_stopped():
@@ -321,3 +341,38 @@ def test_the_report_tells_how_the_model_lies_on_the_device():
     (note,) = model.report.notes
     assert "CUDA simulator" in note
     assert "lstm projection: 2 of 2 units a block" in note
+
+
+def test_kernels_are_handed_what_they_are_compiled_for(monkeypatch):
+    """The simulator takes anything; a device would read what it is given as the types say."""
+    launcher, seen = device.launcher, []
+
+    def checked(kernel, argument_types, blocks, threads, shared_bytes, arguments, stream=0):
+        names = list(inspect.signature(kernel.fn).parameters)
+        for name, kind, value in zip(names, argument_types, arguments, strict=True):
+            if isinstance(kind, types.Array):
+                assert (value.ndim, value.dtype, value.is_c_contiguous()) == (kind.ndim, as_dtype(kind.dtype), True), (
+                    name
+                )
+            elif isinstance(kind, types.UniTuple):
+                assert len(value) == kind.count and all(type(number) is int for number in value), name
+            else:
+                assert kind == types.float64 and type(value) is float, name
+        seen.append(kernel)
+        return launcher(kernel, argument_types, blocks, threads, shared_bytes, arguments, stream)
+
+    monkeypatch.setattr(device, "launcher", checked)
+    monkeypatch.setattr(backend, "_LONG", 4)
+    rng = np.random.default_rng(14)
+    ids = models.layers_of(tokens(rng), "float32")
+    vectors = models.layers_of([models.lstm(rng, 3, 3)], "float32")
+    for weights in ("float32", "bfloat16"):
+        with all_blocks(), laid_out(warps=1, arena_resident=weights == "float32"):
+            model = fastlstm.Model(ids, device="cuda", weights=weights)
+            model.generate(2, [[1], [2]], sample=fastlstm.Sampler(1.0), stop=[3, 4])
+            model.stream().step(2)
+            model = fastlstm.Model(vectors, device="cuda", weights=weights)
+            model.generate(2, np.zeros((2, 3)))
+            model.run(np.zeros((2, 2, 3)), lengths=[2, 1])
+            model.stream().step(np.zeros(3))
+    assert {kernel.fn.__name__ for kernel in seen} == {"loop", "loop_spilled"}

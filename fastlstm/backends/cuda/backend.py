@@ -21,6 +21,7 @@ from fastlstm.layers import Layer
 
 _LONG = 64  # rows times steps from which a sequence's products with the first layer's kernel are computed beforehand
 _PRODUCTS_BYTES = 256 << 20  # of them at a time
+_KEPT = 8  # rooms for later calls
 
 
 class CudaBackend:
@@ -57,7 +58,8 @@ class CudaBackend:
             return Room(loaded, self._fitted(loaded, batch), batch)
 
     def _give_back(self, room: Room) -> None:
-        self._idle.setdefault((id(room.loaded), room.batch), []).append(room)
+        if sum(map(len, self._idle.values())) < _KEPT:
+            self._idle.setdefault((id(room.loaded), room.batch), []).append(room)
 
     def _launches(self, loaded: Loaded, batch: int) -> list[slice]:
         """The rows of each launch."""

@@ -17,6 +17,7 @@ from fastlstm.backends.cuda import settings as c
 from fastlstm.backends.cuda.fit import Fit
 from fastlstm.backends.cuda.kernels import argument_types, loop, loop_spilled
 from fastlstm.backends.cuda.packing import Program
+from fastlstm.backends.cuda.primitives import LANES
 
 MEETING = c.STAMPS  # how blocks exchange results; `python -m benchmarks.cuda` measures it against c.BARRIER
 
@@ -63,6 +64,7 @@ def placed(program: Program, fitted: Fit) -> NDArray[np.int32]:
             row[p.SLICE] = at // (product.column_bytes // row[p.STRIDE])
             at += p.padded(-(-product.units // fitted.unit_groups) * product.columns * product.column_bytes, 16)
     assert at == fitted.shared_bytes, (at, fitted)
+    assert fitted.threads // LANES * 4 * c.MANY * sizes.itemsize <= p.SCRATCH_BYTES, fitted
     return operations
 
 

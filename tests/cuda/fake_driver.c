@@ -33,6 +33,19 @@ static int cuCtxGetDevice(int *device) { *device = 0; return 0; }
 static int cuMemGetInfo(size_t *free, size_t *total) { *free = 123400000; *total = 4000000000; return 0; }
 static int cuMemAlloc(void **pointer, size_t size) { *pointer = (void *)0x1000; return number("FAKE_ALLOC", 0); }
 
+static int copied(const char *way, void *target, const void *source, size_t size) {
+    if (source == (void *)0x1000) memset(target, 7, size);
+    printf("%s %zu bytes\n", way, size);
+    fflush(stdout);
+    return number("FAKE_COPY", 0);
+}
+static int cuMemcpyHtoD(void *target, const void *source, size_t size) {
+    return target == (void *)0x1000 ? copied("to the device", target, source, size) : 1;
+}
+static int cuMemcpyDtoH(void *target, const void *source, size_t size) {
+    return source == (void *)0x1000 ? copied("from the device", target, source, size) : 1;
+}
+
 static int cuLibraryLoadData(void **library) { *library = (void *)0x10; return 0; }
 static int cuLibraryGetKernel(void **kernel) { *kernel = (void *)0x20; return 0; }
 static int cuKernelSetAttribute(int which, int value, void *kernel, int device) {
@@ -61,7 +74,7 @@ static struct { const char *name; void *function; } functions[] = {
     KNOWN(cuDeviceGetUuid), KNOWN(cuDeviceGetAttribute), KNOWN(cuDevicePrimaryCtxRetain), KNOWN(cuCtxGetCurrent),
     KNOWN(cuCtxSetCurrent), KNOWN(cuCtxPushCurrent), KNOWN(cuCtxPopCurrent), KNOWN(cuCtxGetDevice),
     KNOWN(cuMemGetInfo), KNOWN(cuMemAlloc), KNOWN(cuLibraryLoadData), KNOWN(cuLibraryGetKernel),
-    KNOWN(cuKernelSetAttribute), KNOWN(cuLaunchKernelEx), {"cuKernelGetFunction", (void *)cuLibraryLoadData},
+    KNOWN(cuMemcpyHtoD), KNOWN(cuMemcpyDtoH), KNOWN(cuKernelSetAttribute), KNOWN(cuLaunchKernelEx), {"cuKernelGetFunction", (void *)cuLibraryLoadData},
     {"cuLibraryGetModule", (void *)cuLibraryLoadData}, {"cuKernelGetAttribute", (void *)fine},
     {"cuFuncGetAttribute", (void *)fine}, {"cuMemFree", (void *)fine}, {"cuLibraryUnload", (void *)fine}};
 

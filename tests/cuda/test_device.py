@@ -8,6 +8,7 @@ import sys
 from importlib.util import find_spec
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 import fastlstm
@@ -135,6 +136,34 @@ def test_errors_of_a_driver_of_paper(on_paper, case):
         raise fastlstm.DeviceError(on_paper[f"{case} (call)"])
 
 
+COPY = """
+import os
+import numpy as np
+from numba import cuda
+from fastlstm.backends.cuda import device
+
+device.find()
+array, host = cuda.device_array((2, 3), np.float32), np.zeros(6, np.float32)
+device.sender(host, array)()
+fetch = device.fetcher(array, host)
+fetch()
+print(set(host.view(np.uint8).tolist()), flush=True)
+os.environ["FAKE_COPY"] = "700"
+try:
+    with device.errors("step"):
+        fetch()
+except device.DeviceError as error:
+    print(error)
+"""
+
+
+@real
+def test_copies_on_a_driver_of_paper(driver):
+    words = python(COPY, **driver).splitlines()
+    assert words[:3] == ["to the device 24 bytes", "from the device 24 bytes", "{7}"]
+    assert words[3:5] == 2 * words[1:2] and words[5].startswith("step: the GPU stopped at an error (CUDA_ERROR_ILLEGAL")
+
+
 LAUNCH = """
 import os
 import numpy as np
@@ -252,3 +281,10 @@ def test_both_kinds_of_driver_errors_and_no_others():
 def test_the_simulator():
     assert device.find() == device.SIMULATED
     device.prepare(None, (), 1 << 20)  # it has no compiler to ask
+    from numba import cuda
+
+    array, host = cuda.to_device(np.zeros(3)), np.arange(3.0)
+    device.sender(host, array)()
+    host[:] = 0
+    device.fetcher(array, host)()
+    np.testing.assert_array_equal(host, [0, 1, 2])

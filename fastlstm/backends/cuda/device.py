@@ -12,6 +12,7 @@ from importlib.util import find_spec
 from typing import Any
 
 from numba.core import config
+from numpy.typing import NDArray
 
 from fastlstm.errors import DeviceError
 
@@ -135,8 +136,6 @@ def launcher(
     if simulated():
         return lambda: kernel[blocks, threads, 0, shared_bytes](*arguments)
     from cuda.bindings import driver as api
-    from numba import cuda
-    from numba.cuda.cudadrv.driver import driver
 
     converted: list[Any] = []
     for kind, value in zip(compiled.argument_types, arguments, strict=True):
@@ -152,13 +151,48 @@ def launcher(
     config.blockDimX, config.blockDimY, config.blockDimZ = threads, 1, 1
     config.sharedMemBytes, config.hStream = shared_bytes, api.CUstream(stream)
     config.attrs, config.numAttrs = [at_once], 1
-    launch, address, fine = api.cuLaunchKernelEx, ctypes.addressof(places), api.CUresult.CUDA_SUCCESS
+    return _calling(api.cuLaunchKernelEx, (config, function, ctypes.addressof(places), 0), (arguments, held, places))
 
-    def call(_keep: Any = (arguments, held, places)) -> None:
-        result = launch(config, function, address, 0)
-        if result[0] != fine:
+
+def sender(host: NDArray[Any], array: Any) -> Callable[[], None]:
+    """A call that copies `host` to a device array: both contiguous, of one size, and kept alive.
+
+    numba-cuda's own copies look at both arrays anew each time, which takes longer than a step.
+    """
+    if simulated():
+        return lambda: array.copy_to_device(host)
+    from cuda.bindings.driver import cuMemcpyHtoD
+
+    return _calling(cuMemcpyHtoD, (_address(array), host.ctypes.data, host.nbytes), (host, array))
+
+
+def fetcher(array: Any, host: NDArray[Any]) -> Callable[[], None]:
+    """A call that waits for the device and copies an array of it to `host`: see `sender`."""
+    if simulated():
+        return lambda: array.copy_to_host(host)
+    from cuda.bindings.driver import cuMemcpyDtoH
+
+    return _calling(cuMemcpyDtoH, (host.ctypes.data, _address(array), host.nbytes), (host, array))
+
+
+def _address(array: Any) -> Any:
+    from cuda.bindings.driver import CUdeviceptr
+
+    return CUdeviceptr(array.__cuda_array_interface__["data"][0])
+
+
+def _calling(function: Callable[..., Any], arguments: tuple[Any, ...], keep: Any) -> Callable[[], None]:
+    """A call of the driver's `function`; keep: what has to live as long."""
+    from cuda.bindings.driver import CUresult
+    from numba import cuda
+    from numba.cuda.cudadrv.driver import driver
+
+    fine = CUresult.CUDA_SUCCESS
+
+    def call(_keep: Any = keep) -> None:
+        if function(*arguments)[0] != fine:
             cuda.current_context()  # a thread's first call has none
-            driver._check_cuda_python_error("cuLaunchKernelEx", launch(config, function, address, 0))
+            driver._check_cuda_python_error(function.__name__, function(*arguments))
 
     return call
 

@@ -163,18 +163,24 @@ class CudaSession:
         self._data = _data(inputs, np.ones(1, np.int64), ys=cuda.to_device(np.zeros((1, 1, width), dtype)))
         self._input = self._data.ids if entry is None else self._data.xs
         self._flat = self._data.ys.reshape(width)
+        self._x = inputs  # on the host
         with device.errors("stream"):
+            self._send, self._fetch = device.sender(inputs, self._input), device.fetcher(self._flat, self.output)
             self._launch = self._room.launcher(self._data, 1)
 
     def stepper(self, size: int, convert: Callable[[Any], Any], output: NDArray[np.floating]) -> Callable[[Any], Any]:
         """See `base.Session`."""
+        into = self._x[0]
 
         def step(x: Any) -> Any:
             if hasattr(x, "__cuda_array_interface__"):
                 self._advance(self._from_device(x))
                 return self._flat
-            self._advance(np.asarray(convert(x)).reshape(self._input.shape))
-            self._flat.copy_to_host(self.output)
+            into[0] = convert(x)
+            with device.errors("step"):
+                self._send()
+                self._launch()
+                self._fetch()
             return output
 
         return step

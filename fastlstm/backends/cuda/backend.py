@@ -158,15 +158,13 @@ class CudaSession:
         width = program.output.stop - program.output.start
         self.output = np.zeros(width, dtype)
         entry = program.input
-        self._takes_ids = entry is None
-        inputs = np.zeros((1, 1), np.int64) if entry is None else np.zeros((1, 1, entry.stop - entry.start), dtype)
-        self._data = _data(inputs, np.ones(1, np.int64), ys=cuda.to_device(np.zeros((1, 1, width), dtype)))
-        self._input = self._data.ids if entry is None else self._data.xs
-        self._flat = self._data.ys.reshape(width)
-        self._x = inputs  # on the host
+        self._x = np.zeros((1, 1), np.int64) if entry is None else np.zeros((1, 1, entry.stop - entry.start), dtype)
+        data = _data(self._x, np.ones(1, np.int64), ys=cuda.to_device(np.zeros((1, 1, width), dtype)))
+        self._input = data.ids if entry is None else data.xs
+        self._flat = data.ys.reshape(width)
         with device.errors("stream"):
-            self._send, self._fetch = device.sender(inputs, self._input), device.fetcher(self._flat, self.output)
-            self._launch = self._room.launcher(self._data, 1)
+            self._send, self._fetch = device.sender(self._x, self._input), device.fetcher(self._flat, self.output)
+            self._launch = self._room.launcher(data, 1)
 
     def stepper(self, size: int, convert: Callable[[Any], Any], output: NDArray[np.floating]) -> Callable[[Any], Any]:
         """See `base.Session`."""
@@ -174,7 +172,10 @@ class CudaSession:
 
         def step(x: Any) -> Any:
             if hasattr(x, "__cuda_array_interface__"):
-                self._advance(self._from_device(x))
+                found = self._from_device(x)
+                with device.errors("step"):
+                    self._input.copy_to_device(found)
+                    self._launch()
                 return self._flat
             into[0] = convert(x)
             with device.errors("step"):
@@ -193,11 +194,6 @@ class CudaSession:
                 f"elements of {self._input.dtype}"
             )
         return found.reshape(self._input.shape)
-
-    def _advance(self, x: Any) -> None:
-        with device.errors("step"):
-            self._input.copy_to_device(x)
-            self._launch()
 
     def process(self, xs: Arrays, ys: NDArray[np.floating]) -> None:
         if len(xs):

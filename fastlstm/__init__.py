@@ -45,7 +45,7 @@ from fastlstm.stream import Stream
 if TYPE_CHECKING:
     from fastlstm.verification import Verification, verify
 
-__version__ = "0.3.0"
+__version__ = "0.4.0"
 
 __all__ = [
     "GRU",

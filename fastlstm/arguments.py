@@ -72,7 +72,7 @@ def token_ids(value: Any, axes: str, vocabulary_size: int, *, name: str) -> tupl
         bad = np.flatnonzero((ids < 0) | (ids >= vocabulary_size))
         place = tuple(int(i) for i in np.unravel_index(bad[0], ids.shape))
         raise ArgumentError(
-            f"{name}: id {ids.flat[bad[0]]}{f' at position {place}' if place else ''}; "
+            f"{name}: id {a.flat[bad[0]]}{f' at position {place}' if place else ''}; "
             f"expected 0 to {vocabulary_size - 1}: the model's vocabulary has {vocabulary_size} ids"
         )
     return ids.reshape(shape), single

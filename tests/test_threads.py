@@ -224,3 +224,19 @@ def test_a_stream_that_is_collected_while_the_team_is_locked():
     team = t.Team(2, np.dtype(np.float32))
     with team._crew.lock:
         team.bury(np.zeros(4))
+
+
+def test_a_start_that_is_interrupted_is_not_repeated(monkeypatch):
+    """Two threads on one block would both write where the leader sends one of them."""
+    crew = t._Crew(1, t.code("work_float32"))
+    started = []
+
+    def start(thread):
+        started.append(thread)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(t.threading.Thread, "start", start)
+    with pytest.raises(KeyboardInterrupt):
+        crew.start()
+    assert crew.threads == started
+    assert [thread.ident for thread in crew.stop()] == [None]

@@ -28,7 +28,8 @@ _BLOCK = 24
 # costs 0.1 us, and a wait where another thread got hold of it.
 _LONG_STEP = 1 << 20
 
-# Buffers that calls have done with are kept for others: of so many batch sizes, none of more bytes.
+# Buffers that calls have done with are kept for others: of so many batch sizes, as many of each as there were calls at
+# once, none of more bytes.
 _KEPT_SIZES, _KEPT_BYTES = 4, 16 << 20
 
 

@@ -38,13 +38,8 @@ def _add(job, arena, y, width, x, kernel):
 def _lead(team, dtype):
     """Hand out parts of the job that stands in the team's own words, do one, and collect the others -> 1, or 0."""
     job = pointer(team + JOB, np.int64)
-    arena, kernel, y, width, x = (
-        pointer(job[j.ARENA], dtype),
-        pointer(job[j.KERNEL], dtype),
-        job[j.Y],
-        job[j.WIDTH],
-        job[j.X],
-    )
+    arena, kernel = pointer(job[j.ARENA], dtype), pointer(job[j.KERNEL], dtype)
+    y, width, x = job[j.Y], job[j.WIDTH], job[j.X]
     lanes = lanes_of(arena)
     tile = 8 * lanes
     tiles = width // tile

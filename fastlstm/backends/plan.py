@@ -211,10 +211,8 @@ class _Lowering:
 
     def _matrices(self, matrices: list[Array], gates: int) -> int:
         """The same of matrices below each other."""
-        depths, columns = (
-            [len(matrix) for matrix in matrices],
-            gates * padded(matrices[0].shape[1] // gates, self.lanes),
-        )
+        depths = [len(matrix) for matrix in matrices]
+        columns = gates * padded(matrices[0].shape[1] // gates, self.lanes)
         self.levels = max(self.levels, levels_size(depths))
 
         def write(out: Array) -> None:  # what this makes on the way is held no longer than it takes

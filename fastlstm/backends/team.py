@@ -113,13 +113,14 @@ class _Crew:
             pipe = os.pipe()
             self.set(block + READ_FROM, *pipe)
             thread = threading.Thread(target=self._serve, args=(block, pipe[0]), name="fastlstm helper", daemon=True)
+            self.threads.append(thread)  # before it starts: were that interrupted, it would be started a second time
+            self.pipes.append(pipe)
             try:
                 thread.start()
             except RuntimeError:  # no more threads: the team is as large as it is
-                _close(pipe)
+                self.threads.pop()
+                _close(self.pipes.pop())
                 break
-            self.threads.append(thread)
-            self.pipes.append(pipe)
 
     def _serve(self, block: int, pipe: int) -> None:
         if sys.platform == "linux":  # where a thread's is its own: a helper takes no time from its leader, or others
@@ -223,7 +224,8 @@ def _at_exit() -> None:
     """No thread is left in compiled code while the interpreter goes down around it."""
     for crew in list(_crews):
         for thread in crew.stop():
-            thread.join(0.1)
+            if thread.ident is not None:  # its start was interrupted
+                thread.join(0.1)
 
 
 atexit.register(_at_exit)

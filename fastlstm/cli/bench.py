@@ -1,8 +1,8 @@
 """Time a model: microseconds a step, how far from the memory's bound, how late the late steps are.
 
 Its own layers are run by other libraries as well, those of --against that are installed; each gives the right answers
-before it is timed, and all take turns, so that their ratios hold on a busy machine.  The bound is the time to read the
-weights once, at the bandwidth that is measured in the same run.
+before it is timed, on as many threads, and all take turns, so that their ratios hold on a busy machine.  The bound is
+the time to read the weights once, at the bandwidth that is measured in the same run.
 
 examples:
   fastlstm bench model.ckpt-4199

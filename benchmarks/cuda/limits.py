@@ -183,7 +183,7 @@ class Limits:
         # Blocks that wait for each other have to be there at once.
         for name in ("exchange", "barrier"):
             kernel, argument_types, _ = SIGNATURES[name]
-            device.prepare(kernel, argument_types, 0)
+            device.prepare(kernel, argument_types)
 
     def measured(self, timings: dict[str, Timing]) -> dict[str, float]:
         """Thousand millions a second of bytes and multiply-adds, microseconds of the others; medians."""

@@ -7,12 +7,15 @@ from fastlstm.backends.cuda.fit import Fit
 
 
 def laid_out(*, unit_groups=1, row_groups=1, rows=None, warps=2, resident=True, arena_resident=True):
-    """In the block, every batch is laid out so; a group's rows are as many as it takes where `rows` is None."""
+    """In the block, every batch is laid out so.
+
+    rows  of a group: None, as many as it takes, or a function of the batch
+    """
     from fastlstm.backends.cuda import backend
     from fastlstm.backends.cuda.primitives import LANES
 
     def fit(sizes, device, batch):
-        of_group = rows or -(-batch // row_groups)
+        of_group = (rows(batch) if callable(rows) else rows) or -(-batch // row_groups)
         launches = -(-batch // (row_groups * of_group))
         chosen = [resident if isinstance(resident, bool) else resident(k) for k in range(len(sizes.products))]
         parts = [of_group * p.ROW_BYTES, sizes.operations * p.COLUMNS * 4]

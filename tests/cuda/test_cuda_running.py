@@ -39,6 +39,7 @@ GRIDS = {
     "two row groups": {"row_groups": 2},
     "two row groups of two blocks": {"row_groups": 2, "unit_groups": 2, "warps": 1},
     "launched again": {"rows": 2},
+    "launched again, parts being laid out otherwise": {"rows": lambda batch: 4 if batch == 5 else 1},
     "weights elsewhere": {"resident": False},
     "some weights elsewhere": {"resident": lambda k: k % 2 == 0, "unit_groups": 2},
     "vectors elsewhere": {"arena_resident": False, "unit_groups": 2},

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import contextlib
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -36,7 +37,7 @@ class CudaBackend:
         with device.errors("putting the weights on the GPU", asked=self.program.weights.nbytes):
             self._loaded = Loaded.of(self.program)
         self._with_products: tuple[Loaded, Any, Any] | None = None
-        self._idle: dict[tuple[int, int], list[Room]] = {}
+        self._idle: list[Room] = []
 
     def fitted(self, batch: int) -> Fit:
         """How a batch of so many rows is laid over the device."""
@@ -50,22 +51,28 @@ class CudaBackend:
     def _fitted(self, loaded: Loaded, batch: int) -> Fit:
         return fit(loaded.program.sizes, self.properties, batch)
 
-    def _room(self, loaded: Loaded, batch: int) -> Room:
-        """One that no other call is using; a list's pop and append are one step to other threads."""
-        try:
-            return self._idle[id(loaded), batch].pop()
-        except (KeyError, IndexError):
-            return Room(loaded, self._fitted(loaded, batch), batch)
+    def _room(self, loaded: Loaded, fitted: Fit, batch: int) -> Room:
+        """One that no other call is using; a list's remove and append are one step to other threads."""
+        for room in self._idle[::-1]:
+            if room.loaded is loaded and room.batch == batch and room.fitted == fitted:
+                with contextlib.suppress(ValueError):  # another thread has it
+                    self._idle.remove(room)
+                    return room
+        return Room(loaded, fitted, batch)
 
     def _give_back(self, room: Room) -> None:
-        if sum(map(len, self._idle.values())) < _KEPT:
-            self._idle.setdefault((id(room.loaded), room.batch), []).append(room)
+        self._idle.append(room)
+        del self._idle[:-_KEPT]
 
-    def _launches(self, loaded: Loaded, batch: int) -> list[slice]:
-        """The rows of each launch."""
+    def _launches(self, loaded: Loaded, batch: int) -> Iterator[tuple[slice, Room]]:
+        """The rows of each launch, and its room, laid out as the whole batch is: its own fit could take several."""
         fitted = self._fitted(loaded, batch)
         most = fitted.row_groups * fitted.rows
-        return [slice(first, min(first + most, batch)) for first in range(0, batch, most)]
+        for first in range(0, batch, most):
+            rows = slice(first, min(first + most, batch))
+            room = self._room(loaded, fitted, rows.stop - rows.start)
+            yield rows, room
+            self._give_back(room)
 
     def session(self) -> CudaSession:
         return CudaSession(self)
@@ -82,12 +89,10 @@ class CudaBackend:
             loaded = self._product_program()[0]
         parts: list[list[Pair]] = []
         with device.errors("run", asked=xs.nbytes + ys.nbytes):
-            for rows in self._launches(loaded, batch):
-                room = self._room(loaded, rows.stop - rows.start)
+            for rows, room in self._launches(loaded, batch):
                 room.set_state([(c[rows], h[rows]) for c, h in state])
                 self.run_in(room, xs[rows], lengths[rows], ys[rows])
                 parts.append(room.state())
-                self._give_back(room)
         return ys, _joined(parts)
 
     def run_in(self, room: Room, xs: Arrays, lengths: NDArray[np.int64], ys: NDArray[np.floating]) -> None:
@@ -121,15 +126,13 @@ class CudaBackend:
         outputs = np.empty(shape, np.int64 if drawing else self._dtype)
         parts: list[list[Pair]] = []
         with device.errors("generate", asked=outputs.nbytes):
-            for rows in self._launches(self._loaded, batch):
-                room = self._room(self._loaded, rows.stop - rows.start)
+            for rows, room in self._launches(self._loaded, batch):
                 room.set_state([(c[rows], h[rows]) for c, h in state])
                 out = cuda.device_array(outputs[rows].shape, outputs.dtype)
                 data = _data(prime[rows], lengths[rows], **{"drawn" if drawing else "ys": out})
                 room.launch(data, steps, n, drawing=drawing, first=rows.start, free=True)
                 out.copy_to_host(outputs[rows])
                 parts.append(room.state())
-                self._give_back(room)
         return outputs, _joined(parts)
 
     def _width(self) -> int:

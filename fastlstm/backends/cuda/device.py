@@ -98,11 +98,12 @@ def errors(doing: str, asked: int = 0) -> Iterator[None]:
         raise DeviceError(f"{doing}: {_explained(str(error), asked)}") from error
 
 
-def prepare(kernel: Any, argument_types: Sequence[Any], shared_bytes: int) -> Any:
-    """Compile a kernel for the current device, for launches with so much dynamic shared memory and a grid at once.
+def prepare(kernel: Any, argument_types: Sequence[Any]) -> Any:
+    """Compile a kernel for the current device, for launches of a grid at once, and with all shared memory there is.
 
     kernel  what `cuda.jit` gives; it is launched as always, or with `launcher`
-    numba-cuda itself stays at 48 KiB (its issue 94), and starts a grid at once only where `this_grid` is called.
+    numba-cuda itself stays at 48 KiB (its issue 94), and starts a grid at once only where `this_grid` is called. A
+    kernel has one limit: with that of this launch, one that was prepared before could fail.
     """
     if simulated():
         return kernel
@@ -114,7 +115,8 @@ def prepare(kernel: Any, argument_types: Sequence[Any], shared_bytes: int) -> An
         compiled.cooperative = True
         function = compiled._codelibrary.get_cufunc()
         attribute = CUfunction_attribute.CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES
-        driver.cuKernelSetAttribute(attribute, shared_bytes, function.handle, function.device.id)
+        most = function.device.MAX_SHARED_MEMORY_PER_BLOCK_OPTIN
+        driver.cuKernelSetAttribute(attribute, most, function.handle, function.device.id)
     return compiled
 
 
@@ -132,7 +134,7 @@ def launcher(
     stream  the address of a CUDA stream
     What is returned keeps the arguments alive, and raises as `errors` turns it into DeviceError.
     """
-    compiled = prepare(kernel, argument_types, shared_bytes)
+    compiled = prepare(kernel, argument_types)
     if simulated():
         return lambda: kernel[blocks, threads, 0, shared_bytes](*arguments)
     from cuda.bindings import driver as api

@@ -12,7 +12,7 @@ from numba import cuda, float32, types
 
 from benchmarks.bounds import Bound
 from fastlstm import Model
-from fastlstm.backends.cuda import device
+from fastlstm.backends.cuda import calls
 from fastlstm.backends.cuda.device import Properties
 from fastlstm.backends.cuda.fit import Fit, fit
 from fastlstm.backends.cuda.packing import Program, lower
@@ -183,7 +183,7 @@ class Limits:
         # Blocks that wait for each other have to be there at once.
         for name in ("exchange", "barrier"):
             kernel, argument_types, _ = SIGNATURES[name]
-            device.prepare(kernel, argument_types)
+            calls.prepare(kernel, argument_types)
 
     def measured(self, timings: dict[str, Timing]) -> dict[str, float]:
         """Thousand millions a second of bytes and multiply-adds, microseconds of the others; medians."""

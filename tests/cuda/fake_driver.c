@@ -45,6 +45,12 @@ static int cuMemcpyHtoD(void *target, const void *source, size_t size) {
 static int cuMemcpyDtoH(void *target, const void *source, size_t size) {
     return source == (void *)0x1000 ? copied("from the device", target, source, size) : 1;
 }
+static int cuMemcpyDtoD(void *target, void *source, size_t size) {
+    printf("from %p to %p: %zu bytes\n", source, target, size);
+    fflush(stdout);
+    return 0;
+}
+static int cuStreamSynchronize(void *stream) { printf("waited for stream %p\n", stream); return 0; }
 
 static int cuLibraryLoadData(void **library) { *library = (void *)0x10; return 0; }
 static int cuLibraryGetKernel(void **kernel) { *kernel = (void *)0x20; return 0; }
@@ -74,7 +80,8 @@ static struct { const char *name; void *function; } functions[] = {
     KNOWN(cuDeviceGetUuid), KNOWN(cuDeviceGetAttribute), KNOWN(cuDevicePrimaryCtxRetain), KNOWN(cuCtxGetCurrent),
     KNOWN(cuCtxSetCurrent), KNOWN(cuCtxPushCurrent), KNOWN(cuCtxPopCurrent), KNOWN(cuCtxGetDevice),
     KNOWN(cuMemGetInfo), KNOWN(cuMemAlloc), KNOWN(cuLibraryLoadData), KNOWN(cuLibraryGetKernel),
-    KNOWN(cuMemcpyHtoD), KNOWN(cuMemcpyDtoH), KNOWN(cuKernelSetAttribute), KNOWN(cuLaunchKernelEx), {"cuKernelGetFunction", (void *)cuLibraryLoadData},
+    KNOWN(cuMemcpyHtoD), KNOWN(cuMemcpyDtoH), KNOWN(cuMemcpyDtoD), KNOWN(cuStreamSynchronize),
+    KNOWN(cuKernelSetAttribute), KNOWN(cuLaunchKernelEx), {"cuKernelGetFunction", (void *)cuLibraryLoadData},
     {"cuLibraryGetModule", (void *)cuLibraryLoadData}, {"cuKernelGetAttribute", (void *)fine},
     {"cuFuncGetAttribute", (void *)fine}, {"cuMemFree", (void *)fine}, {"cuLibraryUnload", (void *)fine}};
 

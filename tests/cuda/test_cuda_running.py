@@ -20,10 +20,10 @@ from tests.tolerances import TOLERANCES
 if os.environ.get("NUMBA_ENABLE_CUDASIM") != "1" or os.environ.get("NUMBA_DISABLE_JIT") != "1":
     pytest.skip("needs NUMBA_ENABLE_CUDASIM=1 and NUMBA_DISABLE_JIT=1", allow_module_level=True)
 
-from numba import cuda, types
+from numba import types
 from numba.np.numpy_support import as_dtype
 
-from fastlstm.backends.cuda import backend, device, rooms, settings
+from fastlstm.backends.cuda import backend, calls, rooms, settings
 from tests.cuda.layouts import laid_out
 from tests.cuda.simulator import all_blocks
 
@@ -236,17 +236,16 @@ def test_step_stream_and_process_are_run(grid):
 
 
 class Foreign:
-    """Another library's device array."""
+    """Another library's device array: in the simulator the host's memory is the device's."""
 
-    __cuda_array_interface__ = "what the simulator does not know"
-
-    def __init__(self, array):
+    def __init__(self, array, strides=None):
         self.array = array
+        found = {"shape": array.shape, "typestr": array.dtype.str, "data": (array.ctypes.data, False), "version": 2}
+        self.__cuda_array_interface__ = found | {"strides": strides}
 
 
-def test_a_stream_takes_and_gives_device_arrays(monkeypatch):
+def test_a_stream_takes_and_gives_device_arrays():
     """Without a copy to the host: what has __cuda_array_interface__, as CuPy's and PyTorch's arrays do."""
-    monkeypatch.setattr(cuda, "as_cuda_array", lambda x: cuda.to_device(x.array), raising=False)
     rng = np.random.default_rng(8)
     model = fastlstm.Model(models.layers_of(stack(rng), "float32"), device="cuda")
     xs = rng.normal(size=(2, 5)).astype("f")
@@ -254,12 +253,14 @@ def test_a_stream_takes_and_gives_device_arrays(monkeypatch):
         ys, _ = model.run(xs)
         stream = model.stream()
         for x, expected in zip(xs, ys, strict=True):
-            y = stream.step(Foreign(x))
+            y = stream.step(Foreign(x[None], strides=(64, 4)))  # the stride of an axis of one says nothing
             assert not isinstance(y, np.ndarray)
             np.testing.assert_array_equal(y.copy_to_host(), expected)
         for wrong in (xs[0].astype("d"), xs[0, :4]):
             with pytest.raises(fastlstm.ShapeError, match="a device array of shape"):
                 stream.step(Foreign(np.ascontiguousarray(wrong)))
+        with pytest.raises(fastlstm.ShapeError, match=r"strides \(8,\)"):
+            stream.step(Foreign(xs[0], strides=(8,)))
 
 
 @pytest.mark.parametrize(
@@ -346,7 +347,7 @@ def test_the_report_tells_how_the_model_lies_on_the_device():
 
 def test_kernels_are_handed_what_they_are_compiled_for(monkeypatch):
     """The simulator takes anything; a device would read what it is given as the types say."""
-    launcher, seen = device.launcher, []
+    launcher, seen = calls.launcher, []
 
     def checked(kernel, argument_types, blocks, threads, shared_bytes, arguments, stream=0):
         names = list(inspect.signature(kernel.fn).parameters)
@@ -362,7 +363,7 @@ def test_kernels_are_handed_what_they_are_compiled_for(monkeypatch):
         seen.append(kernel)
         return launcher(kernel, argument_types, blocks, threads, shared_bytes, arguments, stream)
 
-    monkeypatch.setattr(device, "launcher", checked)
+    monkeypatch.setattr(calls, "launcher", checked)
     monkeypatch.setattr(backend, "_LONG", 4)
     rng = np.random.default_rng(14)
     ids = models.layers_of(tokens(rng), "float32")

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 import fastlstm
-from fastlstm.backends.cuda import device
+from fastlstm.backends.cuda import calls, device
 
 FOLDER, REPOSITORY = Path(__file__).parent, Path(__file__).parents[2]
 SIMULATED = os.environ.get("NUMBA_ENABLE_CUDASIM") == "1"
@@ -39,7 +39,7 @@ CASES = {
 SCRIPT = """
 import json, os, sys
 from numba import cuda
-from fastlstm.backends.cuda import device
+from fastlstm.backends.cuda import calls, device
 
 def found():
     try:
@@ -140,14 +140,17 @@ COPY = """
 import os
 import numpy as np
 from numba import cuda
-from fastlstm.backends.cuda import device
+from fastlstm.backends.cuda import calls, device
 
 device.find()
 array, host = cuda.device_array((2, 3), np.float32), np.zeros(6, np.float32)
-device.sender(host, array)()
-fetch = device.fetcher(array, host)
+calls.sender(host, array)()
+fetch = calls.fetcher(array, host)
 fetch()
 print(set(host.view(np.uint8).tolist()), flush=True)
+class Foreign:
+    __cuda_array_interface__ = {"shape": (6,), "typestr": "<f4", "data": (0x7000, True), "version": 3, "stream": 2}
+calls.taker(array)(Foreign())
 os.environ["FAKE_COPY"] = "700"
 try:
     with device.errors("step"):
@@ -161,14 +164,15 @@ except device.DeviceError as error:
 def test_copies_on_a_driver_of_paper(driver):
     words = python(COPY, **driver).splitlines()
     assert words[:3] == ["to the device 24 bytes", "from the device 24 bytes", "{7}"]
-    assert words[3:5] == 2 * words[1:2] and words[5].startswith("step: the GPU stopped at an error (CUDA_ERROR_ILLEGAL")
+    assert words[3:5] == ["waited for stream 0x2", "from 0x7000 to 0x1000: 24 bytes"]
+    assert words[5:7] == 2 * words[1:2] and words[7].startswith("step: the GPU stopped at an error (CUDA_ERROR_ILLEGAL")
 
 
 LAUNCH = """
 import os
 import numpy as np
 from numba import cuda, float32, int64
-from fastlstm.backends.cuda import device
+from fastlstm.backends.cuda import calls, device
 
 @cuda.jit
 def fill(x, pair, count, value):
@@ -179,7 +183,8 @@ def fill(x, pair, count, value):
 
 device.find()
 types = float32[::1], cuda.types.UniTuple(int64, 2), int64, float32
-launch = device.launcher(fill, types, 7, 96, 200_000, (cuda.device_array(5, np.float32), (11, -3), 5, 0.0), 48)
+launch = calls.launcher(fill, types, 7, 96, 200_000, (cuda.device_array(5, np.float32), (11, -3), 5, 0.0), 48)
+calls.prepare(fill, types)
 launch()
 print("---", flush=True)
 os.environ["FAKE_LAUNCH"] = "720"
@@ -205,7 +210,7 @@ def test_a_launch_on_a_driver_of_paper(driver):
 
 
 FOUND = """
-from fastlstm.backends.cuda import device
+from fastlstm.backends.cuda import calls, device
 try:
     print(device.find())
 except device.DeviceError as error:
@@ -242,7 +247,7 @@ def load(name):
         raise loading.DynamicLibNotFoundError(f"Failure finding {{name}}")
     return really(name)
 loading._load_lib_no_cache = load
-from fastlstm.backends.cuda import device
+from fastlstm.backends.cuda import calls, device
 device._driver = lambda: (12, 9)
 """
     assert f"(Failure finding {library}): pip install 'fastlstm[cuda]'" in python(hidden + FOUND)
@@ -280,11 +285,11 @@ def test_both_kinds_of_driver_errors_and_no_others():
 @pytest.mark.skipif(not SIMULATED, reason="needs the simulator")
 def test_the_simulator():
     assert device.find() == device.SIMULATED
-    device.prepare(None, ())  # it has no compiler to ask
+    calls.prepare(None, ())  # it has no compiler to ask
     from numba import cuda
 
     array, host = cuda.to_device(np.zeros(3)), np.arange(3.0)
-    device.sender(host, array)()
+    calls.sender(host, array)()
     host[:] = 0
-    device.fetcher(array, host)()
+    calls.fetcher(array, host)()
     np.testing.assert_array_equal(host, [0, 1, 2])

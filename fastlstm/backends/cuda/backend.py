@@ -11,13 +11,13 @@ from numba import cuda
 from numpy.typing import NDArray
 
 from fastlstm.backends.base import Arrays, Drawing, Pair
-from fastlstm.backends.cuda import device
+from fastlstm.backends.cuda import calls, device
 from fastlstm.backends.cuda.fit import Fit, fit
 from fastlstm.backends.cuda.packing import lower, takes_products
 from fastlstm.backends.cuda.rooms import Data, Loaded, Room
 from fastlstm.backends.cuda.sequences import products
 from fastlstm.backends.narrow import FULL, INT8
-from fastlstm.errors import DeviceError, ShapeError
+from fastlstm.errors import DeviceError
 from fastlstm.layers import Layer
 
 _LONG = 64  # rows times steps from which a sequence's products with the first layer's kernel are computed beforehand
@@ -151,7 +151,8 @@ class CudaSession:
     """One live sequence, its state on the device: see `base.Session`.
 
     A step takes a device array (`__cuda_array_interface__`: CuPy, PyTorch, Numba) without a copy to the host, and then
-    gives its output as one, which the next step overwrites.
+    gives its output as one, which the next step overwrites. An array whose interface names no stream, as PyTorch's, has
+    to come from the default stream.
     """
 
     def __init__(self, backend: CudaBackend) -> None:
@@ -163,10 +164,11 @@ class CudaSession:
         entry = program.input
         self._x = np.zeros((1, 1), np.int64) if entry is None else np.zeros((1, 1, entry.stop - entry.start), dtype)
         data = _data(self._x, np.ones(1, np.int64), ys=cuda.to_device(np.zeros((1, 1, width), dtype)))
-        self._input = data.ids if entry is None else data.xs
+        inputs = data.ids if entry is None else data.xs
         self._flat = data.ys.reshape(width)
         with device.errors("stream"):
-            self._send, self._fetch = device.sender(self._x, self._input), device.fetcher(self._flat, self.output)
+            self._send, self._fetch = calls.sender(self._x, inputs), calls.fetcher(self._flat, self.output)
+            self._take = calls.taker(inputs)
             self._launch = self._room.launcher(data, 1)
 
     def stepper(self, size: int, convert: Callable[[Any], Any], output: NDArray[np.floating]) -> Callable[[Any], Any]:
@@ -175,9 +177,8 @@ class CudaSession:
 
         def step(x: Any) -> Any:
             if hasattr(x, "__cuda_array_interface__"):
-                found = self._from_device(x)
                 with device.errors("step"):
-                    self._input.copy_to_device(found)
+                    self._take(x)
                     self._launch()
                 return self._flat
             into[0] = convert(x)
@@ -188,15 +189,6 @@ class CudaSession:
             return output
 
         return step
-
-    def _from_device(self, x: Any) -> Any:
-        found = cuda.as_cuda_array(x)
-        if found.size != self._input.size or found.dtype != self._input.dtype or not found.is_c_contiguous():
-            raise ShapeError(
-                f"x: a device array of shape {found.shape}, {found.dtype}; expected {self._input.size} contiguous "
-                f"elements of {self._input.dtype}"
-            )
-        return found.reshape(self._input.shape)
 
     def process(self, xs: Arrays, ys: NDArray[np.floating]) -> None:
         if len(xs):

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import os
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib.util import find_spec
 from typing import Any
 
 from numba.core import config
-from numpy.typing import NDArray
 
 from fastlstm.errors import DeviceError
 
@@ -80,7 +78,7 @@ def find() -> Properties:
             f"{_ELSEWHERE}"
         )
     with errors("looking for the GPU"):
-        return _checked(_properties(cuda.get_current_device(), cuda.current_context(), driver, toolkit))
+        return _usable(_properties(cuda.get_current_device(), cuda.current_context(), driver, toolkit))
 
 
 @contextlib.contextmanager
@@ -96,107 +94,6 @@ def errors(doing: str, asked: int = 0) -> Iterator[None]:
         if isinstance(error, DeviceError) or not _of_the_driver(error):
             raise
         raise DeviceError(f"{doing}: {_explained(str(error), asked)}") from error
-
-
-def prepare(kernel: Any, argument_types: Sequence[Any]) -> Any:
-    """Compile a kernel for the current device, for launches of a grid at once, and with all shared memory there is.
-
-    kernel  what `cuda.jit` gives; it is launched as always, or with `launcher`
-    numba-cuda itself stays at 48 KiB (its issue 94), and starts a grid at once only where `this_grid` is called. A
-    kernel has one limit: with that of this launch, one that was prepared before could fail.
-    """
-    if simulated():
-        return kernel
-    from cuda.bindings.driver import CUfunction_attribute
-    from numba.cuda.cudadrv.driver import driver
-
-    with errors(f"compiling {kernel.py_func.__name__}"):
-        compiled = kernel.compile(tuple(argument_types))
-        compiled.cooperative = True
-        function = compiled._codelibrary.get_cufunc()
-        attribute = CUfunction_attribute.CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES
-        most = function.device.MAX_SHARED_MEMORY_PER_BLOCK_OPTIN
-        driver.cuKernelSetAttribute(attribute, most, function.handle, function.device.id)
-    return compiled
-
-
-def launcher(
-    kernel: Any,
-    argument_types: Sequence[Any],
-    blocks: int,
-    threads: int,
-    shared_bytes: int,
-    arguments: Sequence[Any],
-    stream: int = 0,
-) -> Callable[[], None]:
-    """A call that launches `kernel` with these arguments, which are converted once: arrays have to be the device's.
-
-    stream  the address of a CUDA stream
-    What is returned keeps the arguments alive, and raises as `errors` turns it into DeviceError.
-    """
-    compiled = prepare(kernel, argument_types)
-    if simulated():
-        return lambda: kernel[blocks, threads, 0, shared_bytes](*arguments)
-    from cuda.bindings import driver as api
-
-    converted: list[Any] = []
-    for kind, value in zip(compiled.argument_types, arguments, strict=True):
-        compiled._prepare_args(kind, value, stream, [], converted)
-    held = [v if isinstance(v, ctypes._SimpleCData) else ctypes.c_int64(int(v)) for v in converted]
-    places = (ctypes.c_void_p * len(held))(*map(ctypes.addressof, held))
-    function = api.CUfunction(int(compiled._codelibrary.get_cufunc().handle))
-    at_once = api.CUlaunchAttribute()
-    at_once.id = api.CUlaunchAttributeID.CU_LAUNCH_ATTRIBUTE_COOPERATIVE
-    at_once.value.cooperative = 1
-    config = api.CUlaunchConfig()
-    config.gridDimX, config.gridDimY, config.gridDimZ = blocks, 1, 1
-    config.blockDimX, config.blockDimY, config.blockDimZ = threads, 1, 1
-    config.sharedMemBytes, config.hStream = shared_bytes, api.CUstream(stream)
-    config.attrs, config.numAttrs = [at_once], 1
-    return _calling(api.cuLaunchKernelEx, (config, function, ctypes.addressof(places), 0), (arguments, held, places))
-
-
-def sender(host: NDArray[Any], array: Any) -> Callable[[], None]:
-    """A call that copies `host` to a device array: both contiguous, of one size, and kept alive.
-
-    numba-cuda's own copies look at both arrays anew each time, which takes longer than a step.
-    """
-    if simulated():
-        return lambda: array.copy_to_device(host)
-    from cuda.bindings.driver import cuMemcpyHtoD
-
-    return _calling(cuMemcpyHtoD, (_address(array), host.ctypes.data, host.nbytes), (host, array))
-
-
-def fetcher(array: Any, host: NDArray[Any]) -> Callable[[], None]:
-    """A call that waits for the device and copies an array of it to `host`: see `sender`."""
-    if simulated():
-        return lambda: array.copy_to_host(host)
-    from cuda.bindings.driver import cuMemcpyDtoH
-
-    return _calling(cuMemcpyDtoH, (host.ctypes.data, _address(array), host.nbytes), (host, array))
-
-
-def _address(array: Any) -> Any:
-    from cuda.bindings.driver import CUdeviceptr
-
-    return CUdeviceptr(array.__cuda_array_interface__["data"][0])
-
-
-def _calling(function: Callable[..., Any], arguments: tuple[Any, ...], keep: Any) -> Callable[[], None]:
-    """A call of the driver's `function`; keep: what has to live as long."""
-    from cuda.bindings.driver import CUresult
-    from numba import cuda
-    from numba.cuda.cudadrv.driver import driver
-
-    fine = CUresult.CUDA_SUCCESS
-
-    def call(_keep: Any = keep) -> None:
-        if function(*arguments)[0] != fine:
-            cuda.current_context()  # a thread's first call has none
-            driver._check_cuda_python_error(function.__name__, function(*arguments))
-
-    return call
 
 
 def _numba_cuda() -> Any:
@@ -280,7 +177,7 @@ def _properties(device: Any, context: Any, driver: tuple[int, int], toolkit: tup
     )
 
 
-def _checked(found: Properties) -> Properties:
+def _usable(found: Properties) -> Properties:
     from numba.cuda.cudadrv import nvrtc
     from numba.cuda.cudadrv.error import CCSupportError
 

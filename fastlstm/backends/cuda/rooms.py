@@ -11,7 +11,7 @@ from numba import cuda
 from numpy.typing import NDArray
 
 from fastlstm.backends.base import Drawing, Pair
-from fastlstm.backends.cuda import device
+from fastlstm.backends.cuda import calls
 from fastlstm.backends.cuda import packing as p
 from fastlstm.backends.cuda import settings as c
 from fastlstm.backends.cuda.fit import Fit
@@ -143,7 +143,7 @@ class Room:
         stop = cuda.to_device(chosen.stop) if chosen.stop.size else self._no_stop
         given = {name: self._none[name] if getattr(data, name) is None else getattr(data, name) for name in self._none}
         spill = () if self._spill is None else (self._spill,)
-        return device.launcher(
+        return calls.launcher(
             loop_spilled if spill else loop,
             argument_types(self.dtype, program.weights.dtype, bool(spill)),
             fitted.blocks, fitted.threads, fitted.shared_bytes,

@@ -263,6 +263,39 @@ def test_a_stream_takes_and_gives_device_arrays():
             stream.step(Foreign(xs[0], strides=(8,)))
 
 
+def test_a_stream_looks_at_the_ids_of_device_arrays():
+    """The kernel would read beyond the table; the state stays."""
+    model = fastlstm.Model(models.layers_of(tokens(np.random.default_rng(8))), device="cuda")
+    with all_blocks(), laid_out(warps=1):
+        ys, _ = model.run([3, 6])
+        stream = model.stream()
+        np.testing.assert_array_equal(stream.step(Foreign(np.array([3]))).copy_to_host(), ys[0])
+        for wrong in (7, -1, 2**40):
+            with pytest.raises(fastlstm.ArgumentError, match=str(wrong)):
+                stream.step(Foreign(np.array(wrong)))
+        np.testing.assert_array_equal(stream.step(Foreign(np.array(6))).copy_to_host(), ys[1])
+
+
+class Full(Exception):
+    __module__ = "cuda.bindings.a_test"
+
+
+@pytest.mark.parametrize("call", ["stream", "run", "products", "generate", "state"])
+def test_every_call_tells_of_the_driver(call, monkeypatch):
+    def fail(*arguments, **more):
+        raise Full("CUDA_ERROR_OUT_OF_MEMORY")
+
+    rng = np.random.default_rng(8)
+    model = fastlstm.Model(models.layers_of([models.lstm(rng, 3, 4), models.dense(rng, 4, 3)]), device="cuda")
+    stream, steps = model.stream(), 64 if call == "products" else 1
+    for name in ("Room", "lower"):
+        monkeypatch.setattr(backend, name, fail)
+    monkeypatch.setattr(rooms.Room, "state", fail)
+    calls = {"stream": model.stream, "generate": lambda: model.generate(2), "state": lambda: stream.state}
+    with pytest.raises(fastlstm.DeviceError, match="the GPU is out of memory"):
+        calls.get(call, lambda: model.run(np.zeros((steps, 3))))()
+
+
 @pytest.mark.parametrize(
     "layer",
     [

@@ -84,11 +84,10 @@ class CudaBackend:
         ys = np.zeros((batch, steps, self._width()), self._dtype)
         if steps == 0:
             return ys, [(c.copy(), h.copy()) for c, h in state]
-        loaded = self._loaded
-        if xs.ndim == 3 and batch * steps >= _LONG and takes_products(self._layers):
-            loaded = self._product_program()[0]
         parts: list[list[Pair]] = []
         with device.errors("run", asked=xs.nbytes + ys.nbytes):
+            ahead = xs.ndim == 3 and batch * steps >= _LONG and takes_products(self._layers)
+            loaded = self._product_program()[0] if ahead else self._loaded
             for rows, room in self._launches(loaded, batch):
                 room.set_state([(c[rows], h[rows]) for c, h in state])
                 self.run_in(room, xs[rows], lengths[rows], ys[rows])
@@ -152,23 +151,24 @@ class CudaSession:
 
     A step takes a device array (`__cuda_array_interface__`: CuPy, PyTorch, Numba) without a copy to the host, and then
     gives its output as one, which the next step overwrites. An array whose interface names no stream, as PyTorch's, has
-    to come from the default stream.
+    to come from the default stream. An id is looked at nevertheless: the kernel would read whatever it points to.
     """
 
     def __init__(self, backend: CudaBackend) -> None:
         self._backend = backend
-        self._room = Room(backend._loaded, backend.fitted(1), 1)
         program, dtype = backend.program, backend._dtype
         width = program.output.stop - program.output.start
         self.output = np.zeros(width, dtype)
         entry = program.input
         self._x = np.zeros((1, 1), np.int64) if entry is None else np.zeros((1, 1, entry.stop - entry.start), dtype)
-        data = _data(self._x, np.ones(1, np.int64), ys=cuda.to_device(np.zeros((1, 1, width), dtype)))
-        inputs = data.ids if entry is None else data.xs
-        self._flat = data.ys.reshape(width)
         with device.errors("stream"):
+            self._room = Room(backend._loaded, backend.fitted(1), 1)
+            data = _data(self._x, np.ones(1, np.int64), ys=cuda.to_device(np.zeros((1, 1, width), dtype)))
+            inputs = data.ids if entry is None else data.xs
+            self._flat = data.ys.reshape(width)
             self._send, self._fetch = calls.sender(self._x, inputs), calls.fetcher(self._flat, self.output)
             self._take = calls.taker(inputs)
+            self._look = calls.fetcher(inputs, self._x) if entry is None else None
             self._launch = self._room.launcher(data, 1)
 
     def stepper(self, size: int, convert: Callable[[Any], Any], output: NDArray[np.floating]) -> Callable[[Any], Any]:
@@ -179,6 +179,9 @@ class CudaSession:
             if hasattr(x, "__cuda_array_interface__"):
                 with device.errors("step"):
                     self._take(x)
+                    if self._look is not None:
+                        self._look()
+                        convert(into[0])
                     self._launch()
                 return self._flat
             into[0] = convert(x)
@@ -196,10 +199,12 @@ class CudaSession:
                 self._backend.run_in(self._room, xs[None], np.array([len(xs)]), ys[None])
 
     def state(self) -> list[Pair]:
-        return self._room.state()
+        with device.errors("state"):
+            return self._room.state()
 
     def set_state(self, state: Sequence[Pair]) -> None:
-        self._room.set_state(state)
+        with device.errors("state"):
+            self._room.set_state(state)
 
 
 def _data(inputs: Arrays, lengths: NDArray[np.int64], **outputs: Any) -> Data:

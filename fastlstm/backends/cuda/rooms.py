@@ -80,6 +80,7 @@ class Room:
         self.dtype = program.table.dtype
         self._sizes = [part.stop - part.start for slot in program.states for part in (slot.c, slot.h)]
         self._operations = cuda.to_device(placed(program, fitted).ravel())
+        self._operations_of_one = cuda.to_device(program.operations.ravel())
         words = 2 * fitted.row_groups * fitted.rows * (program.words + 1) * (self.dtype.itemsize // 4)
         self._words = cuda.to_device(np.zeros(words if fitted.unit_groups > 1 else 1, np.uint64))
         self._counters = cuda.to_device(np.zeros(c.COUNTERS * fitted.row_groups, np.uint64))
@@ -127,7 +128,8 @@ class Room:
     ) -> Callable[[], None]:  # fmt: skip
         """A call that launches `kernels.loop` over all rows of the room, on data that may change from call to call.
 
-        steps    T;  outputs  n, where `free` runs on after the prime
+        steps    T;  outputs  n, where `free` runs on after the prime. A single step reads each weight where it lies:
+                 to copy it into shared memory first would only take time
         first    the call's row that is row 0 here
         """
         program, fitted, chosen = self.loaded.program, self.fitted, drawing or Drawing()
@@ -143,12 +145,13 @@ class Room:
         stop = cuda.to_device(chosen.stop) if chosen.stop.size else self._no_stop
         given = {name: self._none[name] if getattr(data, name) is None else getattr(data, name) for name in self._none}
         spill = () if self._spill is None else (self._spill,)
+        operations = self._operations if steps + outputs > 2 else self._operations_of_one
         return calls.launcher(
             loop_spilled if spill else loop,
             argument_types(self.dtype, program.weights.dtype, bool(spill)),
             fitted.blocks, fitted.threads, fitted.shared_bytes,
             (
-                self._operations, self.loaded.weights, self.loaded.table, given["lookup"], self._words, self._counters,
+                operations, self.loaded.weights, self.loaded.table, given["lookup"], self._words, self._counters,
                 *spill, self._state, given["xs"], given["ids"], data.lengths, given["ys"], given["drawn"], stop,
                 *self._scratch, float(chosen.temperature), float(chosen.top_p or 1.0),
                 tuple(int(call[k]) for k in range(c.COUNT)),

@@ -48,11 +48,11 @@ def activate(code, x, n):
         _softmax(code, x, n)
     elif code != LINEAR:
         for j in range(n):  # the rare ones share a loop that is not vectorised, and compile in a tenth of the time
-            x[j] = _rare(code, x[j])
+            x[j] = rare(code, x[j])
 
 
 @scalar
-def _rare(code, x):
+def rare(code, x):
     if code == HARD_SIGMOID_KERAS3:
         return s.hard_sigmoid_keras3(x)
     if code == RELU6:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from fastlstm.backends import scalar as s
-from fastlstm.backends.cpu_vectors import HARD_SIGMOID, LINEAR, RELU, SIGMOID, TANH, _rare
+from fastlstm.backends.cpu_vectors import HARD_SIGMOID, LINEAR, RELU, SIGMOID, TANH, rare
 from fastlstm.backends.cuda import packing as p
 from fastlstm.backends.cuda.jit import called, device
 from fastlstm.backends.cuda.primitives import apart
@@ -18,17 +18,17 @@ def activation(code, x):
         return s.tanh(x)
     if code == SIGMOID:
         return s.sigmoid(x)
-    return _rare_one(code, x)
+    return _other(code, x)
 
 
 @called
-def _rare_one(code, x):
+def _other(code, x):
     apart()
     if code == RELU:
         return s.relu(x)
     if code == HARD_SIGMOID:
         return s.hard_sigmoid(x)
-    return _rare(code, x)
+    return rare(code, x)
 
 
 @device

@@ -259,35 +259,30 @@ def warp_sums(typing_context, numbers, lane, place, index):
     return types.void(numbers, types.int64, place, types.int64), generate_code
 
 
-@intrinsic
-def warp_sum(typing_context, number):
-    """The sum over the warp's lanes, the same bits in every lane."""
+def _over_warp(combined):
+    """generate_code: combined(builder, a, b) of the numbers of all the warp's lanes, the same bits in every lane."""
 
     def generate_code(context, builder, signature, arguments):
         (value,) = arguments
         distance = LANES // 2
         while distance:
-            value = builder.fadd(value, _of_other_lane(builder, value, distance))
+            value = combined(builder, value, _of_other_lane(builder, value, distance))
             distance //= 2
         return value
 
-    return number(number), generate_code
+    return generate_code
+
+
+@intrinsic
+def warp_sum(typing_context, number):
+    """The sum over the warp's lanes."""
+    return number(number), _over_warp(lambda builder, a, b: builder.fadd(a, b))
 
 
 @intrinsic
 def warp_largest(typing_context, number):
     """The largest of the warp's lanes; a NaN is passed over."""
-
-    def generate_code(context, builder, signature, arguments):
-        (value,) = arguments
-        distance = LANES // 2
-        while distance:
-            other = _of_other_lane(builder, value, distance)
-            value = builder.select(builder.fcmp_ordered(">", other, value), other, value)
-            distance //= 2
-        return value
-
-    return number(number), generate_code
+    return number(number), _over_warp(lambda builder, a, b: builder.select(builder.fcmp_ordered(">", b, a), b, a))
 
 
 @intrinsic

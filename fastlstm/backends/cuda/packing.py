@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 
 from fastlstm.backends.narrow import BFLOAT16, FULL, bfloat16_words, rounded_bfloat16
 from fastlstm.backends.packing import padded
+from fastlstm.backends.plan import StateSlot
 from fastlstm.backends.tables import multiplied_fits
 from fastlstm.errors import DeviceError
 from fastlstm.layers import GRU, LSTM, Activation, Dense, Embedding, Layer, Masking, OneHot, Recurrent
@@ -75,14 +76,6 @@ class Sizes:
     row_size: int
     operations: int
     products: tuple[Product, ...]
-
-
-@dataclass(frozen=True)
-class StateSlot:
-    """Where a layer's state lies in an arena row."""
-
-    c: slice
-    h: slice
 
 
 @dataclass(frozen=True)

@@ -19,13 +19,19 @@ from fastlstm.backends.cuda.primitives import LANES, apart, warp_largest, warp_s
 
 
 @device
-def block_sum(value, scratch):
-    """The sum of the threads' float64 `value`, the same bits in all; scratch: shared, one a warp."""
-    value, thread = warp_sum(value), cuda.threadIdx.x
+def _of_warps(value, scratch):
+    """Each warp's `value` -> scratch (warps,), for all threads to read."""
+    thread = cuda.threadIdx.x
     cuda.syncthreads()
     if thread % LANES == 0:
         scratch[thread // LANES] = value
     cuda.syncthreads()
+
+
+@device
+def block_sum(value, scratch):
+    """The sum of the threads' float64 `value`, the same bits in all; scratch: shared, one a warp."""
+    _of_warps(warp_sum(value), scratch)
     total = 0.0
     for k in range(cuda.blockDim.x // LANES):
         total += scratch[k]
@@ -34,11 +40,7 @@ def block_sum(value, scratch):
 
 @device
 def block_largest(value, scratch):
-    value, thread = warp_largest(value), cuda.threadIdx.x
-    cuda.syncthreads()
-    if thread % LANES == 0:
-        scratch[thread // LANES] = value
-    cuda.syncthreads()
+    _of_warps(warp_largest(value), scratch)
     largest = scratch[0]
     for k in range(1, cuda.blockDim.x // LANES):
         largest = max(largest, scratch[k])

@@ -2,25 +2,21 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
 from functools import cached_property, partial
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
-from fastlstm import arguments, generation
-from fastlstm.backends.narrow import DEEPEST, STORAGES, matrices
-from fastlstm.errors import ArgumentError, DeviceError, ShapeError, WeightError
+from fastlstm import arguments, devices, generation
+from fastlstm.backends.narrow import STORAGES
+from fastlstm.errors import ArgumentError, ShapeError, WeightError
 from fastlstm.layers import LAYER_TYPES, Bidirectional, Embedding, Layer, OneHot, Reverse, recurrent_layers
 from fastlstm.recognise.report import Report, table
 from fastlstm.sampling import Sampler
 from fastlstm.state import State, StateLike, state_of
 from fastlstm.stream import Stream
-
-DEVICES = ("cpu", "cuda", "numpy")
 
 _ONE = np.ones(1, np.int64)  # a step is a sequence of one
 
@@ -57,13 +53,13 @@ class Model:
             self.layers = tuple(layers)
         except TypeError:
             raise ArgumentError(f"layers is {type(layers).__name__}; expected a sequence, e.g. [{layers!r}]") from None
-        self.device = _checked_device(device)
+        self.device = devices.checked_device(device)
         _check_chain(self.layers)
         self._recurrent = recurrent_layers(self.layers)
         self._state_sizes = tuple(layer.state_size for layer in self._recurrent)
         self.dtype = _checked_dtype(dtype, self.layers)
-        self.weights = _checked_weights(weights, self.dtype, self.layers)
-        self.threads = _checked_threads(threads, self.device)
+        self.weights = devices.checked_weights(weights, self.dtype, self.layers)
+        self.threads = devices.checked_threads(threads, self.device)
         self.report = Report() if report is None else report
         if self.device == "cuda" and not self.run_only:
             notes = (*self.report.notes, f"one sequence on the GPU: {self.backend.layout}")
@@ -107,7 +103,7 @@ class Model:
     def backend(self) -> Any:
         """What runs the model (a `backends.base.Backend`), made when first needed."""
         make = partial(
-            _backend_of(self.device), storage=0 if self.weights == "float64" else STORAGES.index(self.weights)
+            devices.backend_of(self.device), storage=0 if self.weights == "float64" else STORAGES.index(self.weights)
         )
         if self.threads > 1:
             make = partial(make, threads=self.threads)
@@ -287,66 +283,6 @@ class Model:
         )
 
 
-def _backend_of(device: str) -> Any:
-    """The class of a device's backend."""
-    if device == "numpy":
-        from fastlstm.backends.reference import ReferenceBackend
-
-        return ReferenceBackend
-    with _numba_needed(device):
-        if device == "cuda":
-            from fastlstm.backends.cuda.backend import CudaBackend
-
-            return CudaBackend
-        from fastlstm.backends.cpu import CpuBackend
-
-        return CpuBackend
-
-
-@contextmanager
-def _numba_needed(device: str) -> Iterator[None]:
-    try:
-        yield
-    except ImportError as error:
-        raise DeviceError(
-            f"device {device!r} needs Numba, which cannot be imported ({error}); install numba, or pass device='numpy'"
-        ) from error
-
-
-def _checked_device(device: str) -> str:
-    if device not in DEVICES:
-        raise DeviceError(f"device {device!r} is not known; expected one of {', '.join(map(repr, DEVICES))}")
-    if device == "cuda":
-        with _numba_needed(device):
-            from fastlstm.backends.cuda.device import find
-
-        find()
-    return device
-
-
-def _checked_threads(threads: int, device: str) -> int:
-    n, most = arguments.count(threads, name="threads"), _cores()
-    if n > 1 and device != "cpu":
-        theirs = {
-            "numpy": "those of NumPy's own linear algebra; set them there (OMP_NUM_THREADS)",
-            "cuda": "the GPU's, as many as the model and the batch need; leave threads at 1",
-        }
-        raise ArgumentError(
-            f"threads is {n}, and device is {device!r}, whose threads are {theirs[device]}, or pass device='cpu'"
-        )
-    if n > most:
-        cores = f"{most} core{'s' if most > 1 else ''}"
-        raise ArgumentError(f"threads is {n}; this process may run on {cores}: expected 1 to {most}")
-    return n
-
-
-def _cores() -> int:
-    """How many cores the process may run on."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
-
-
 def _check_chain(layers: tuple[Layer, ...]) -> None:
     """Raise WeightError unless each layer takes what the one before gives."""
     for k, layer in enumerate(layers):
@@ -383,22 +319,3 @@ def _checked_dtype(dtype: DTypeLike | None, layers: tuple[Layer, ...]) -> np.dty
             if wanted.itemsize < a.itemsize and np.abs(a).max() > np.finfo(wanted).max:
                 raise WeightError(f"{layer.name}: {name} has elements too large for {wanted}; use dtype='float64'")
     return np.dtype(wanted.name)  # NumPy's own object: a pickled one, or one with metadata, is another
-
-
-def _checked_weights(weights: str | None, dtype: np.dtype, layers: tuple[Layer, ...]) -> str:
-    """How the matrices are stored.  Raises ArgumentError."""
-    if weights is None or weights == dtype.name:
-        return dtype.name
-    if weights not in STORAGES:
-        raise ArgumentError(
-            f"weights is {weights!r}; expected one of {', '.join(map(repr, STORAGES))}, or None to store them as dtype"
-        )
-    if dtype != np.float32:
-        raise ArgumentError(f"weights is {weights!r}, and the model's dtype {dtype.name}; pass dtype='float32' with it")
-    for name, matrix in matrices(layers) if weights == "int8" else ():
-        if len(matrix) > DEEPEST:
-            raise ArgumentError(
-                f"weights is 'int8': {name} has {len(matrix)} rows; expected at most {DEEPEST}, beyond which its sums "
-                f"may not fit into 32 bits; pass weights='bfloat16'"
-            )
-    return weights

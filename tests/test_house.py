@@ -15,7 +15,7 @@ FLOORS = [
     ["layers", "sampling"],
     ["formats", "backends"],
     ["recognise"],
-    ["arguments", "state"],
+    ["arguments", "devices", "state"],
     ["generation", "model", "stream"],
     ["inspection", "known_answer", "loading", "terminal"],
     ["verification"],

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 import fastlstm
-import fastlstm.model
+import fastlstm.devices
 from fastlstm.backends import team as t
 from tests import models
 
@@ -22,7 +22,7 @@ SIZE, NARROW_SIZE = 150, 310
 
 @pytest.fixture(autouse=True)
 def four_cores(monkeypatch):
-    monkeypatch.setattr(fastlstm.model, "_cores", lambda: 4)
+    monkeypatch.setattr(fastlstm.devices, "_cores", lambda: 4)
 
 
 def layers(kind, dtype="float32", size=SIZE):
@@ -197,7 +197,7 @@ def test_a_forked_child():
 
 def test_a_process_ends_with_helpers_at_work():
     code = (
-        "import numpy as np, fastlstm, fastlstm.model as m; m._cores = lambda: 4\n"
+        "import numpy as np, fastlstm, fastlstm.devices as d; d._cores = lambda: 4\n"
         "r = np.random.default_rng(0)\n"
         "model = fastlstm.Model([fastlstm.LSTM(r.normal(size=(9, 512)).astype('f'), r.normal(size=(128, 512))"
         ".astype('f')), fastlstm.Dense(r.normal(size=(128, 9)).astype('f'))], threads=4)\n"

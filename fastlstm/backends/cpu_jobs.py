@@ -27,29 +27,29 @@ KIND, ARENA, ROW_SIZE, ROWS, BATCH, Y, WIDTH, X, COUNT, KERNEL, DEPTH, BACK, OF_
 @inner
 def shared(op, kind, arena, row_size, rows, batch, y, width, x, count, kernel, depth):
     """Have op's team compute it -> False where nothing is done: it is too small, another leads, or none is there."""
-    team = op[p.TEAM]
-    most = _parts(team, arena, batch, width, depth - count if kind == LATER else count)
-    if most < 2:
-        return False
-    job = pointer(team + JOB, np.int64)
-    job[KIND], job[ARENA], job[ROW_SIZE], job[ROWS], job[BATCH] = kind, address(arena), row_size, address(rows), batch
-    job[Y], job[WIDTH], job[X], job[COUNT], job[KERNEL], job[DEPTH] = y, width, x, count, address(kernel), depth
-    job[BACK], job[MOST] = op[p.BACK], most
-    return call(load(team + WORK), team, 0, 0) != 0
+    most = _parts(op[p.TEAM], arena, batch, width, depth - count if kind == LATER else count)
+    back = op[p.BACK]
+    return most >= 2 and _ask(
+        op[p.TEAM], most, kind, arena, row_size, rows, batch, y, width, x, count, kernel, depth, back, 0
+    )
 
 
 @inner
 def narrow_shared(op, arena, row_size, rows, batch, y, width, vectors, inputs, depth, panels, total, how):
     """The same of a narrow product, whose panels have `total` rows of words."""
-    team = op[p.TEAM]
-    most = _parts(team, arena, batch, width, total)
-    if most < 2:
-        return False
+    most, kind = _parts(op[p.TEAM], arena, batch, width, total), NARROW + op[p.STORAGE]
+    return most >= 2 and _ask(
+        op[p.TEAM], most, kind, arena, row_size, rows, batch, y, width, vectors, inputs, panels, total, how, depth
+    )
+
+
+@inner
+def _ask(team, most, kind, arena, row_size, rows, batch, y, width, x, count, kernel, depth, back, of_h):
+    """Have the leader hand out a job, whose words these are -> whether it was done."""
     job = pointer(team + JOB, np.int64)
-    kind = NARROW + op[p.STORAGE]
     job[KIND], job[ARENA], job[ROW_SIZE], job[ROWS], job[BATCH] = kind, address(arena), row_size, address(rows), batch
-    job[Y], job[WIDTH], job[X], job[COUNT], job[KERNEL], job[DEPTH] = y, width, vectors, inputs, address(panels), total
-    job[BACK], job[OF_H], job[MOST] = how, depth, most
+    job[Y], job[WIDTH], job[X], job[COUNT], job[KERNEL], job[DEPTH] = y, width, x, count, address(kernel), depth
+    job[BACK], job[OF_H], job[MOST] = back, of_h, most
     return call(load(team + WORK), team, 0, 0) != 0
 
 

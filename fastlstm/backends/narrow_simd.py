@@ -259,10 +259,8 @@ def _int8_tile(vectors: int):
                 def body(k, sums):
                     sums = list(sums)
                     for phase in range(number):
-                        row, four = (
-                            builder.mul(builder.add(k, emit.constant(BEFORE + phase)), stride_),
-                            broadcast(k, phase),
-                        )
+                        row = builder.mul(builder.add(k, emit.constant(BEFORE + phase)), stride_)
+                        four = broadcast(k, phase)
                         for v, (panel, offset) in enumerate(before):
                             at = phase * vectors + v
                             sums[at] = _add_dots(emit, sums[at], four, emit.words(panel, row, offset))

@@ -18,8 +18,6 @@ from fastlstm.sampling import Sampler
 from fastlstm.state import State, StateLike, state_of
 from fastlstm.stream import Stream
 
-_ONE = np.ones(1, np.int64)  # a step is a sequence of one
-
 
 class Model:
     """A chain of layers and the calls that run it.
@@ -153,10 +151,8 @@ class Model:
         """
         self.check_steps("step")
         xs, single = self.inputs(x, "B", name="x")
-        pairs = self.state_pairs(state, len(xs))
-        lengths = _ONE if len(xs) == 1 else np.ones(len(xs), np.int64)
-        ys, after = self.backend.run(xs[:, None], pairs, lengths)
-        return (ys[0, 0] if single else ys[:, 0]), State.checked(after)
+        ys, after = self.backend.step(xs, self.state_pairs(state, len(xs)))
+        return (ys[0] if single else ys), State.checked(after)
 
     def run(
         self, xs: ArrayLike, state: StateLike | None = None, lengths: ArrayLike | None = None

@@ -72,6 +72,9 @@ class Backend(Protocol):
 
     def session(self) -> Session: ...
 
+    def step(self, xs: Arrays, state: Sequence[Pair]) -> tuple[NDArray[np.floating], list[Pair]]:
+        """xs (B, D) or ids (B,) -> ys (B, V), and the new state."""
+
     def run(
         self, xs: Arrays, state: Sequence[Pair], lengths: NDArray[np.int64]
     ) -> tuple[NDArray[np.floating], list[Pair]]:

@@ -78,17 +78,16 @@ class _Buffers:
 
 
 class _Stepper(_Buffers):
-    """One row, with what a single step needs at hand: `input` or `tokens` are written, `advance` writes `output`."""
+    """A batch, with what a single step needs at hand: `input` or `tokens` are written, `advance` writes `outputs`."""
 
-    def __init__(self, plan: Plan, team: Team | None) -> None:
-        super().__init__(plan, 1, team, 1)
-        row = self.arena[0]
-        self.input = None if plan.input is None else row[plan.input]
-        self.output = row[plan.output]
-        program, weights, arena, _, tokens, rows = self.arguments
-        addresses = [a.ctypes.data for a in (program, weights, arena, tokens, rows)]
+    def __init__(self, plan: Plan, team: Team | None, rows: int = 1) -> None:
+        super().__init__(plan, rows, team, rows)
+        self.input = self.tokens if plan.input is None else self.arena[:, plan.input]
+        self.outputs = self.arena[:, plan.output]
+        program, weights, arena, row_size, tokens, numbers = self.arguments
+        addresses = [a.ctypes.data for a in (program, weights, arena, tokens, numbers)]
         shared = program.reshape(plan.program.shape)[:, TEAM].max()
-        self._table = np.array([*addresses, len(plan.program), shared, arena.size], np.int64)
+        self._table = np.array([*addresses, len(plan.program), shared, arena.size, row_size, rows], np.int64)
         self._code = _code("step", plan)
         self.advance = partial(self._code.call, self._table.ctypes.data)
 
@@ -105,13 +104,13 @@ class _Idle:
         self._lists: dict[int, list[Any]] = {}
 
     def take(self, rows: int) -> Any:
-        """Of a batch of so many rows; of one a `_Stepper`, of none a `_BLOCK` of steps of one sequence."""
+        """A `_Stepper` of so many rows; of none a `_BLOCK` of steps of one sequence."""
         try:
             return self._lists[rows].pop()
         except (KeyError, IndexError):
-            if rows == 1:
-                return _Stepper(self._plan, self._team)
-            return _Buffers(self._plan, rows or _BLOCK, self._team, rows or 1)
+            if rows == 0:
+                return _Buffers(self._plan, _BLOCK, self._team, 1)
+            return _Stepper(self._plan, self._team, rows)
 
     def give(self, rows: int, buffers: _Buffers) -> None:
         if buffers.room.nbytes > _KEPT_BYTES:
@@ -126,14 +125,15 @@ class CpuSession(_Stepper):
 
     def __init__(self, plan: Plan, team: Team | None) -> None:
         super().__init__(plan, team)
+        self.output = self.outputs[0]
         self._block: _Buffers | None = None  # for `process`
         self._run_block = _code("run_block", plan)
 
     def stepper(self, size: int, convert: Callable[[Any], Any], output: NDArray[np.floating]) -> Callable[[Any], Any]:
         """See `base.Session`."""
-        place = self.tokens if self.input is None else self.input
+        takes_ids, place = self.plan.input is None, self.input
         settings = {
-            Setting.TYPE: id(int if self.input is None else np.ndarray),
+            Setting.TYPE: id(int if takes_ids else np.ndarray),
             Setting.DTYPE: id(place.dtype),
             Setting.SIZE: size,
             Setting.TARGET: place.ctypes.data,
@@ -141,7 +141,7 @@ class CpuSession(_Stepper):
             Setting.ARGUMENT: self._table.ctypes.data,
             Setting.LONG: self.plan.weights.nbytes >= _LONG_STEP,
         }
-        return self._code.step(settings, self.input is None, output, convert, self)
+        return self._code.step(settings, takes_ids, output, convert, self)
 
     def process(self, xs: NDArray[np.floating] | NDArray[np.int64], ys: NDArray[np.floating]) -> None:
         if self._block is None:
@@ -163,12 +163,23 @@ class CpuBackend:
     def session(self) -> CpuSession:
         return CpuSession(self.plan, self.team)
 
+    def step(self, xs: Arrays, state: Sequence[Pair]) -> tuple[NDArray[np.floating], list[Pair]]:
+        batch = len(xs)
+        stepper = self._idle.take(batch)
+        stepper.set_state(state)
+        stepper.input[...] = xs
+        stepper.advance()
+        ys, after = stepper.outputs.copy(), stepper.state()
+        self._idle.give(batch, stepper)
+        return ys, after
+
     def run(
         self, xs: Arrays, state: Sequence[Pair], lengths: NDArray[np.int64]
     ) -> tuple[NDArray[np.floating], list[Pair]]:
         batch, steps = xs.shape[:2]
-        if batch == 1 and steps == 1 and lengths[0] == 1:
-            return self._step(xs[0, 0], state)
+        if steps == 1 and lengths.all():
+            y, after = self.step(xs[:, 0], state)
+            return y[:, None], after
         ys = np.empty((batch, steps, _width(self.plan)), self.plan.weights.dtype)
         rows = 0 if batch == 1 else batch
         buffers = self._idle.take(rows)
@@ -182,19 +193,6 @@ class CpuBackend:
         after = buffers.state()
         self._idle.give(rows, buffers)
         return ys, after
-
-    def _step(self, x: Arrays, state: Sequence[Pair]) -> tuple[NDArray[np.floating], list[Pair]]:
-        """`run` of one step of one row, x (D,) or an id."""
-        stepper = self._idle.take(1)
-        stepper.set_state(state)
-        if stepper.input is None:
-            stepper.tokens[0] = x
-        else:
-            stepper.input[...] = x
-        stepper.advance()
-        y, after = stepper.output.copy(), stepper.state()
-        self._idle.give(1, stepper)
-        return y[None, None], after
 
     def generate(
         self, n: int, prime: Arrays, lengths: NDArray[np.int64], state: Sequence[Pair], drawing: Drawing | None

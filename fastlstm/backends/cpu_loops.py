@@ -92,15 +92,16 @@ def carry_back(program, operations, arena, row_size, row):
 
 @inlined
 def _step(table, dtype):
-    """`advance` of one row, all that it needs found through a table of 8 integers.
+    """`advance` of all rows, all that it needs found through a table of 10 integers.
 
     table  addresses: program, weights, arena, tokens, rows; then how many operations, the team and the arena's size
-           for `enter`. For each array that is passed, Numba would allocate something and spend 0.1 us
+           for `enter`, the size of a row and how many there are. For each array that is passed, Numba would allocate
+           something and spend 0.1 us
     """
     t = pointer(table, np.int64)
     leads = t[6] != 0 and enter(t[6], t[2], t[7])
     program, tokens, rows = pointer(t[0], np.int64), pointer(t[3], np.int64), pointer(t[4], np.int64)
-    advance(program, t[5], pointer(t[1], dtype), pointer(t[2], dtype), 0, tokens, rows, 1)
+    advance(program, t[5], pointer(t[1], dtype), pointer(t[2], dtype), t[8], tokens, rows, t[9])
     if leads:
         leave(t[6])
 

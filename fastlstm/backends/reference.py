@@ -190,7 +190,7 @@ class ReferenceBackend:
                 masked, x = x[:, -1] != 0, x[:, :-1]
             else:
                 x = np.eye(layer.vocabulary_size, dtype=self.dtype)[x]
-        return x, after
+        return np.array(x, self.dtype), after  # never the array that stands in the state as h
 
     def _recurrent(
         self, layer: Recurrent, x: Array, pair: Pair, masked: NDArray[np.bool_] | None

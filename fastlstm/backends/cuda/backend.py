@@ -77,6 +77,10 @@ class CudaBackend:
     def session(self) -> CudaSession:
         return CudaSession(self)
 
+    def step(self, xs: Arrays, state: Sequence[Pair]) -> tuple[NDArray[np.floating], list[Pair]]:
+        ys, after = self.run(xs[:, None], state, np.ones(len(xs), np.int64))
+        return ys[:, 0], after
+
     def run(
         self, xs: Arrays, state: Sequence[Pair], lengths: NDArray[np.int64]
     ) -> tuple[NDArray[np.floating], list[Pair]]:

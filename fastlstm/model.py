@@ -139,7 +139,7 @@ class Model:
     def zero_state(self, batch_size: int = 1) -> State:
         """The state before the first step, of `batch_size` rows."""
         b = arguments.count(batch_size, name="batch_size")
-        return State.checked(self.state_pairs(None, b))
+        return State.checked(self.state_pairs(None, b), self._state_sizes)
 
     def step(self, x: ArrayLike, state: StateLike | None = None) -> tuple[NDArray[np.floating], State]:
         """One time step.
@@ -152,7 +152,7 @@ class Model:
         self.check_steps("step")
         xs, single = self.inputs(x, "B", name="x")
         ys, after = self.backend.step(xs, self.state_pairs(state, len(xs)))
-        return (ys[0] if single else ys), State.checked(after)
+        return (ys[0] if single else ys), State.checked(after, self._state_sizes)
 
     def run(
         self, xs: ArrayLike, state: StateLike | None = None, lengths: ArrayLike | None = None
@@ -171,7 +171,7 @@ class Model:
         pairs = self.state_pairs(state, batch)
         limits = arguments.row_lengths(lengths, batch, steps)
         ys, after = self.backend.run(checked, pairs, limits)
-        return (ys[0] if single else ys), State.checked(after)
+        return (ys[0] if single else ys), State.checked(after, self._state_sizes)
 
     def generate(
         self,
@@ -257,6 +257,8 @@ class Model:
             b, dtype = batch_size, self.dtype
             return [(np.zeros((b, c), dtype), np.zeros((b, h), dtype)) for c, h in self._state_sizes]
         state = state_of(value)
+        if state.made_for is self._state_sizes and state.batch_size == batch_size:
+            return list(state)
         if len(state) != len(self._recurrent):
             raise ShapeError(
                 f"state: {len(state)} layers; expected {len(self._recurrent)}: one (c, h) for each LSTM or GRU layer"

@@ -30,6 +30,8 @@ class State:
     The arrays are taken as they are, not copied. Raises ShapeError.
     """
 
+    made_for: object = None
+
     def __init__(self, layers: Sequence[Sequence[ArrayLike]]) -> None:
         try:
             pairs = list(layers)
@@ -43,10 +45,16 @@ class State:
             raise ShapeError(f"the layers' states have batches of {sorted(sizes)} rows; expected one size for all")
 
     @classmethod
-    def checked(cls, layers: Iterable[tuple[NDArray[np.floating], NDArray[np.floating]]]) -> State:
-        """Of (c, h) arrays that fit each other already, as backends give them: not checked once more."""
-        state = object.__new__(cls)
-        state._layers = tuple([LayerState(c, h) for c, h in layers])
+    def checked(
+        cls, layers: Iterable[tuple[NDArray[np.floating], NDArray[np.floating]]], made_for: object = None
+    ) -> State:
+        """Of (c, h) arrays that fit each other already, as backends give them: not checked once more.
+
+        made_for  what the model knows its own states by, which need no check when they come back
+        """
+        state, new = object.__new__(cls), tuple.__new__
+        state._layers = tuple([new(LayerState, pair) for pair in layers])
+        state.made_for = made_for
         return state
 
     def __len__(self) -> int:

@@ -47,7 +47,8 @@ class _Buffers:
         self.room = plan.arena(rows * (1 if team is None else team.size))
         self.arena = self.room[:rows]
         self.tokens = np.zeros(rows, np.int64)
-        self.rows = np.arange(rows)
+        self.all = np.arange(rows)
+        self.rows = self.all.copy()  # where calls put down who takes part
         program = plan.program.copy()
         program[:, BACK] = 0
         program[:, TEAM] = 0 if team is None else np.where(_alone(program, rows, plan), 0, team.address)
@@ -57,7 +58,7 @@ class _Buffers:
 
     def __del__(self) -> None:
         if self.team is not None:
-            self.team.bury(self.room, self.arguments)
+            self.team.bury(self.room, self.arguments, self.all)
 
     def call(self, compiled: Code, *arguments: Any) -> None:
         """Call a loop, as the team's leader if it has none."""
@@ -84,8 +85,8 @@ class _Stepper(_Buffers):
         super().__init__(plan, rows, team, rows)
         self.input = self.tokens if plan.input is None else self.arena[:, plan.input]
         self.outputs = self.arena[:, plan.output]
-        program, weights, arena, row_size, tokens, numbers = self.arguments
-        addresses = [a.ctypes.data for a in (program, weights, arena, tokens, numbers)]
+        program, weights, arena, row_size, tokens, _ = self.arguments
+        addresses = [a.ctypes.data for a in (program, weights, arena, tokens, self.all)]
         shared = program.reshape(plan.program.shape)[:, TEAM].max()
         self._table = np.array([*addresses, len(plan.program), shared, arena.size, row_size, rows], np.int64)
         self._code = _code("step", plan)

@@ -49,6 +49,14 @@ def _array(value: Any, name: str) -> NDArray[Any]:
         raise ShapeError(f"{name}: rows that have not the same length; pad them, and pass lengths=") from None
 
 
+def on_a_gpu(name: str, device: str) -> ArgumentError:
+    """What to say of an array there that has to be here."""
+    return ArgumentError(
+        f"{name}: an array on a GPU, and the model is on {device!r}; pass a NumPy array (x.get() of CuPy, x.cpu() of "
+        f"PyTorch), or load the model with device='cuda'"
+    )
+
+
 def _shape(axes: str, size: int) -> str:
     return f"({', '.join([*axes, str(size)])})" if axes else f"({size},)"
 

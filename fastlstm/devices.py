@@ -25,6 +25,9 @@ def backend_of(device: str) -> Any:
         return ReferenceBackend
     with _numba_needed(device):
         if device == "cuda":
+            from fastlstm.backends.cuda.device import find
+
+            find()  # before what cannot be imported without it
             from fastlstm.backends.cuda.backend import CudaBackend
 
             return CudaBackend
@@ -46,11 +49,6 @@ def _numba_needed(device: str) -> Iterator[None]:
 def checked_device(device: str) -> str:
     if device not in DEVICES:
         raise DeviceError(f"device {device!r} is not known; expected one of {', '.join(map(repr, DEVICES))}")
-    if device == "cuda":
-        with _numba_needed(device):
-            from fastlstm.backends.cuda.device import find
-
-        find()
     return device
 
 

@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
-from fastlstm import arguments, devices, generation
+from fastlstm import arguments, device_calls, devices, generation
+from fastlstm.backends.cuda.interface import DeviceArray, device_array
 from fastlstm.backends.narrow import STORAGES
 from fastlstm.errors import ArgumentError, ShapeError, WeightError
 from fastlstm.layers import LAYER_TYPES, Bidirectional, Embedding, Layer, OneHot, Reverse, recurrent_layers
@@ -58,10 +59,9 @@ class Model:
         self.dtype = _checked_dtype(dtype, self.layers)
         self.weights = devices.checked_weights(weights, self.dtype, self.layers)
         self.threads = devices.checked_threads(threads, self.device)
-        self.report = Report() if report is None else report
-        if self.device == "cuda" and not self.run_only:
-            notes = (*self.report.notes, f"one sequence on the GPU: {self.backend.layout}")
-            self.report = Report(self.report.findings, notes, self.report.initial_state)
+        self._report = Report() if report is None else report
+        if self.device == "cuda":
+            _ = self.backend  # what does not go there is told of now
 
     # What the model is; what every step asks for is looked up once.
 
@@ -91,6 +91,12 @@ class Model:
     def run_only(self) -> bool:
         """Whether the model needs a whole sequence at once: it has a Bidirectional or Reverse layer."""
         return any(isinstance(layer, Bidirectional | Reverse) for layer in self.layers)
+
+    @property
+    def report(self) -> Report:
+        """What is known of the hyper-parameters, and on device "cuda" how the model lies on the GPU."""
+        notes = getattr(self.__dict__.get("backend"), "notes", ())
+        return Report(self._report.findings, (*self._report.notes, *notes), self._report.initial_state)
 
     @property
     def state_sizes(self) -> list[tuple[int, int]]:
@@ -148,8 +154,14 @@ class Model:
         state   in any form that State takes, not modified; zeros when None
         ->      y (B, V), the new State
         Without the axis B in x there is none in y. Raises ShapeError, ArgumentError.
+
+        On device "cuda" x may be on the GPU (CuPy, PyTorch, Numba: `__cuda_array_interface__`); then y and the new
+        State are there too, and the state that is given may be. Where the interface names no stream, as PyTorch's does
+        not, x has to come from the default stream, in which the step is.
         """
         self.check_steps("step")
+        if type(x) is not np.ndarray and (found := self.on_device(x, "x")) is not None:
+            return device_calls.step(self, found, state)  # type: ignore[return-value]
         xs, single = self.inputs(x, "B", name="x")
         ys, after = self.backend.step(xs, self.state_pairs(state, len(xs)))
         return (ys[0] if single else ys), State.checked(after, self._state_sizes)
@@ -163,9 +175,12 @@ class Model:
         state    in any form that State takes, not modified; zeros when None
         lengths  (B,)  valid steps of each row: past them outputs are zero and the state stays; all when None
         ->       ys (B, T, V), the new State
-        Without the axis B in xs there is none in ys. Raises ShapeError, ArgumentError.
+        Without the axis B in xs there is none in ys. Raises ShapeError, ArgumentError. xs may be on the GPU, as in
+        `step`.
         Source: tf.nn.dynamic_rnn, sequence_length.
         """
+        if type(xs) is not np.ndarray and (found := self.on_device(xs, "xs")) is not None:
+            return device_calls.run(self, found, state, lengths)  # type: ignore[return-value]
         checked, single = self.inputs(xs, "BT", name="xs")
         batch, steps = checked.shape[:2]
         pairs = self.state_pairs(state, batch)
@@ -204,7 +219,8 @@ class Model:
 
         To go on:  generate(m, prime=ys[..., -1:, :], state=state), or of a token model
                    generate(m, prime=ids[..., -1:], state=state, sample=sample, seed=seed, position=n)
-        The call does not see Ctrl-C until it returns; `iterate` does.
+        The call does not see Ctrl-C until it returns; `iterate` does. Of device "cuda" prime and state may be on the
+        GPU; what is given back is not.
         """
         return generation.generate(self, n, prime, state, lengths, sample, feedback, stop, seed, position)
 
@@ -227,10 +243,18 @@ class Model:
         """
         return generation.iterate(self, n, prime, state, sample, stop, seed, chunk)
 
-    def stream(self) -> Stream:
-        """One live sequence, with a state of its own; everything it needs is allocated and compiled now."""
+    def stream(self, *, cuda_stream: Any = None) -> Stream:
+        """One live sequence, with a state of its own; everything it needs is allocated and compiled now.
+
+        cuda_stream  of device "cuda": the CUDA stream that the steps are in (PyTorch's, CuPy's, Numba's, or its
+                     address); the default one when None. Steps with arrays on the GPU may be captured there
+        """
         self.check_steps("stream")
-        return Stream(self)
+        if cuda_stream is None:
+            return Stream(self)
+        if self.device != "cuda":
+            raise ArgumentError(f"cuda_stream is for device 'cuda'; the model is on {self.device!r}")
+        return Stream(self, cuda_stream)
 
     # Checks shared with Stream and generation.
 
@@ -245,20 +269,29 @@ class Model:
 
     def inputs(self, value: ArrayLike, axes: str, *, name: str) -> tuple[NDArray[Any], bool]:
         """`value` as the backend takes it, with a batch axis, and whether it came without one."""
+        if type(value) is not np.ndarray and (found := self.on_device(value, name)) is not None:
+            value = found.copy_to_host()
         if self.takes_ids:
             return arguments.token_ids(value, axes, self.vocabulary_size, name=name)
         return arguments.vectors(value, axes, self.input_size, self.dtype, name=name)
 
     def state_pairs(
-        self, value: StateLike | None, batch_size: int
+        self, value: StateLike | None, batch_size: int, *, as_given: bool = False
     ) -> list[tuple[NDArray[np.floating], NDArray[np.floating]]]:
-        """`value` as the backend takes it, which changes nothing in it; zeros where None."""
+        """`value` as the backend takes it, which changes nothing in it; zeros where None.
+
+        as_given  of any dtype, and on the GPU where it is
+        """
         if value is None:
             b, dtype = batch_size, self.dtype
             return [(np.zeros((b, c), dtype), np.zeros((b, h), dtype)) for c, h in self._state_sizes]
         state = state_of(value)
         if state.made_for is self._state_sizes and state.batch_size == batch_size:
             return list(state)
+        if state.on_device and not as_given:
+            if self.device != "cuda":
+                raise arguments.on_a_gpu("state", self.device)
+            state = state.to_host()
         if len(state) != len(self._recurrent):
             raise ShapeError(
                 f"state: {len(state)} layers; expected {len(self._recurrent)}: one (c, h) for each LSTM or GRU layer"
@@ -270,9 +303,16 @@ class Model:
                 raise self._misfit(k, "c", c.shape, (batch_size, c_size))
             if h.shape != (batch_size, h_size):
                 raise self._misfit(k, "h", h.shape, (batch_size, h_size))
-            fits = c.dtype is dtype and h.dtype is dtype
+            fits = as_given or (c.dtype is dtype and h.dtype is dtype)
             pairs.append(pair if fits else (c.astype(dtype), h.astype(dtype)))
         return pairs
+
+    def on_device(self, value: Any, name: str) -> DeviceArray | None:
+        """`value` where it is an array on a GPU.  Raises ArgumentError where the model is not on one."""
+        found = device_array(value, name)
+        if found is not None and self.device != "cuda":
+            raise arguments.on_a_gpu(name, self.device)
+        return found
 
     def _misfit(self, k: int, name: str, shape: tuple[int, ...], expected: tuple[int, int]) -> ShapeError:
         return ShapeError(

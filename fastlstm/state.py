@@ -9,6 +9,7 @@ from typing import Any, NamedTuple, TypeAlias
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from fastlstm.backends.cuda.interface import DeviceArray, device_array
 from fastlstm.errors import ArgumentError, FormatError, MissingFileError, ShapeError
 
 
@@ -28,9 +29,15 @@ class State:
 
     layers  one (c, h) a layer, each (B, size); without a batch axis they become a batch of one
     The arrays are taken as they are, not copied. Raises ShapeError.
+
+    A state may also be on a GPU, as `Model.step` gives it for an x that is: `state[k].c` is then an array there, which
+    CuPy, PyTorch and Numba take by its `__cuda_array_interface__`, and a State of such arrays of theirs is one. What
+    copies gives NumPy arrays.
     """
 
     made_for: object = None
+    #: Whether at least one of the arrays is on a GPU.
+    on_device = False
 
     def __init__(self, layers: Sequence[Sequence[ArrayLike]]) -> None:
         try:
@@ -43,6 +50,8 @@ class State:
         sizes = {a.shape[0] for pair in self._layers for a in pair}
         if len(sizes) > 1:
             raise ShapeError(f"the layers' states have batches of {sorted(sizes)} rows; expected one size for all")
+        if any(isinstance(a, DeviceArray) for pair in self._layers for a in pair):
+            self.on_device = True
 
     @classmethod
     def checked(
@@ -56,6 +65,19 @@ class State:
         state._layers = tuple([new(LayerState, pair) for pair in layers])
         state.made_for = made_for
         return state
+
+    @classmethod
+    def on_gpu(cls, layers: Iterable[tuple[DeviceArray, DeviceArray]]) -> State:
+        """As `checked`, of arrays that are there."""
+        state = cls.checked(layers)  # type: ignore[arg-type]
+        state.on_device = True
+        return state
+
+    def to_host(self) -> State:
+        """The state in NumPy arrays: itself, where it is."""
+        if not self.on_device:
+            return self
+        return State.checked([tuple(map(np.asarray, pair)) for pair in self._layers])  # type: ignore[misc]
 
     def __len__(self) -> int:
         """L, the number of LSTM layers."""
@@ -80,15 +102,21 @@ class State:
     @classmethod
     def from_array(cls, array: ArrayLike) -> State:
         """From one array (L, 2, B, H) with c at 0 and h at 1; (L, 2, H) is a batch of one."""
-        a = np.asarray(array)
+        a: Any = device_array(array, "state")
+        if a is None:
+            a = np.asarray(array)
         if a.ndim not in (3, 4) or a.shape[1] != 2:
             raise ShapeError(
                 f"a state array has shape {a.shape}; expected (L, 2, B, H) with c at [:, 0] and h at [:, 1]"
             )
+        if isinstance(a, DeviceArray):
+            return cls([(a.at(k, 0), a.at(k, 1)) for k in range(len(a))])
         return cls([(pair[0], pair[1]) for pair in a])
 
     def to_tuples(self) -> list[tuple[NDArray[np.floating], NDArray[np.floating]]]:
         """[(c, h), ...], a copy."""
+        if self.on_device:
+            return [(c, h) for c, h in self.to_host()]
         return [(c.copy(), h.copy()) for c, h in self._layers]
 
     def to_array(self) -> NDArray[np.floating]:
@@ -99,7 +127,7 @@ class State:
                 f"the states have sizes {[(c.shape[1], h.shape[1]) for c, h in self._layers]} (c, h), which do not fit "
                 f"one [L, 2, B, H] array; use to_tuples()"
             )
-        return np.array([[c, h] for c, h in self._layers])
+        return np.array([[c, h] for c, h in self.to_host()])
 
     def copy(self) -> State:
         return State(self.to_tuples())
@@ -111,7 +139,7 @@ class State:
             chosen = np.atleast_1d(batch[index])
         except (IndexError, TypeError) as error:
             raise ArgumentError(f"rows({index!r}): the state has rows 0 to {self.batch_size - 1}: {error}") from None
-        return State([(c[chosen], h[chosen]) for c, h in self._layers])
+        return State([(c[chosen], h[chosen]) for c, h in self.to_host()])
 
     def reset(self, rows: Any = None) -> None:
         """Set the state to zero, in place: of all rows, or of some (as in `rows`)."""
@@ -122,6 +150,8 @@ class State:
             raise ArgumentError(
                 f"reset(rows={rows!r}): the state has rows 0 to {self.batch_size - 1}: {error}"
             ) from None
+        if self.on_device:
+            raise ArgumentError("reset: the state is on the GPU; reset its to_host(), or begin with state=None")
         if not all(a.flags.writeable for pair in self._layers for a in pair):
             raise ArgumentError("reset: the state is made of read-only arrays; reset a copy() of it")
         for pair in self._layers:
@@ -132,7 +162,9 @@ class State:
         """Write a .npz file with arrays "0/c", "0/h", "1/c" ...  Raises WriteError; a file already there stays then."""
         from fastlstm.formats.npz import write_npz
 
-        write_npz(path, {f"{k}/{name}": a for k, pair in enumerate(self._layers) for name, a in pair._asdict().items()})
+        write_npz(
+            path, {f"{k}/{name}": a for k, pair in enumerate(self.to_host()) for name, a in pair._asdict().items()}
+        )
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> State:
@@ -158,7 +190,7 @@ def state_of(value: StateLike) -> State:
     """A State from any of the three forms; of a model with one layer also its LSTMStateTuple by itself."""
     if isinstance(value, State):
         return value
-    if isinstance(value, np.ndarray):
+    if isinstance(value, np.ndarray) or device_array(value, "state") is not None:
         return State.from_array(value)
     return State.from_tuples([value] if hasattr(value, "c") and hasattr(value, "h") else value)  # type: ignore[list-item, arg-type]
 
@@ -173,8 +205,9 @@ def _layer_state(k: int, pair: Sequence[ArrayLike]) -> LayerState:
         ) from None
     arrays = []
     for name, value in (("c", c), ("h", h)):
+        a: Any = None if isinstance(value, np.ndarray) else device_array(value, f"state of layer {k}: {name}")
         try:
-            a = np.asarray(value)
+            a = np.asarray(value) if a is None else a
         except ValueError:
             raise ShapeError(f"state of layer {k}: the rows of {name} have not the same length") from None
         if a.dtype.kind not in "fiu":
@@ -185,5 +218,5 @@ def _layer_state(k: int, pair: Sequence[ArrayLike]) -> LayerState:
             raise ShapeError(
                 f"state of layer {k}: {name} has shape {a.shape}; expected (B, size), or (size,) for one row"
             )
-        arrays.append(a if a.ndim == 2 else a[None])
+        arrays.append(a if a.ndim == 2 else a.reshape(1, a.size))
     return LayerState(*arrays)

@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from fastlstm import arguments
+from fastlstm import arguments, device_calls
 from fastlstm.errors import ShapeError
 from fastlstm.state import State, StateLike
 
 if TYPE_CHECKING:
+    from fastlstm.backends.cuda.interface import DeviceArray
     from fastlstm.model import Model
 
 
@@ -24,9 +25,9 @@ class Stream:
     time. A copy of a stream, or a pickled one, is a stream of its own with the same state.
     """
 
-    def __init__(self, model: Model) -> None:
+    def __init__(self, model: Model, cuda_stream: Any = None) -> None:
         self._model = model
-        self._session = session = model.backend.session()
+        self._session = session = _session(model, cuda_stream)
         output = session.output.view()
         output.flags.writeable = False  # it may be the hidden state itself
         size = model.vocabulary_size if model.takes_ids else model.input_size
@@ -41,6 +42,12 @@ class Stream:
         x   (D,)  the input; an id where the model begins with an embedding or one-hot
         ->  y (V,), a read-only view that the next call overwrites: copy it to keep it
         Raises ShapeError or ArgumentError, the state unchanged.
+
+        On device "cuda" x may be on the GPU (`__cuda_array_interface__`: CuPy, PyTorch, Numba); y is then there too,
+        always the same array. Such a step is one launch, in the CUDA stream of `Model.stream`, which may be captured
+        in a CUDA graph; when that is replayed, the step reads what then stands where x was. The stream that x's
+        interface names is waited for; where it names none, as PyTorch's does not, x has to come from the same stream.
+        An id is looked at on the host.
         """
         return self._step(x)
 
@@ -48,14 +55,22 @@ class Stream:
         """A block of steps in one call.
 
         xs  (T, D)  inputs; (T,) ids where the model begins with an embedding or one-hot
-        ->  ys (T, V), a new array
+        ->  ys (T, V), a new array; on the GPU, where xs is
         """
+        if type(xs) is not np.ndarray and (found := self._model.on_device(xs, "xs")) is not None:
+            return self._process_on_device(found)  # type: ignore[return-value]
         checked, single = self._model.inputs(xs, "BT", name="xs")
         if not single:
             raise ShapeError(f"xs: shape {np.shape(xs)}; a stream is one sequence, expected no batch axis")
         ys = np.empty((checked.shape[1], self._model.output_size), self._model.dtype)
         self._session.process(checked[0], ys)
         return ys
+
+    def _process_on_device(self, xs: DeviceArray) -> DeviceArray:
+        checked, single = device_calls.inputs(self._model, xs, "BT", name="xs")
+        if not single:
+            raise ShapeError(f"xs: shape {xs.shape}; a stream is one sequence, expected no batch axis")
+        return self._session.process_on_device(checked)  # type: ignore[no-any-return]
 
     @property
     def state(self) -> State:
@@ -75,8 +90,18 @@ class Stream:
         self.state = self._model.zero_state(1)
 
 
+def _session(model: Model, cuda_stream: Any) -> Any:
+    """Of the backend."""
+    if cuda_stream is None:
+        return model.backend.session()
+    from fastlstm.backends.cuda.session import stream_address
+
+    return model.backend.session(stream_address(cuda_stream))
+
+
 def _vector(model: Model, x: ArrayLike) -> NDArray[np.floating]:
     """x (D,) in the model's dtype, checked."""
+    model.on_device(x, "x")
     if model.input_size == 1 and not isinstance(x, list | tuple) and np.ndim(x) == 0:
         x = [x]
     vector, single = arguments.vectors(x, "B", model.input_size, model.dtype, name="x")
@@ -86,6 +111,7 @@ def _vector(model: Model, x: ArrayLike) -> NDArray[np.floating]:
 
 
 def _id(model: Model, x: ArrayLike | int) -> int:
+    model.on_device(x, "x")
     ids, single = arguments.token_ids(x, "B", model.vocabulary_size, name="x")
     if not single:
         raise ShapeError(f"x: shape {np.shape(x)}; a stream is one sequence, expected one id")

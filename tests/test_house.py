@@ -16,7 +16,7 @@ FLOORS = [
     ["formats", "backends"],
     ["recognise"],
     ["arguments", "devices", "state"],
-    ["generation", "model", "stream"],
+    ["device_calls", "generation", "model", "stream"],
     ["inspection", "known_answer", "loading", "terminal"],
     ["verification"],
     ["__init__"],

@@ -23,7 +23,7 @@ if os.environ.get("NUMBA_ENABLE_CUDASIM") != "1" or os.environ.get("NUMBA_DISABL
 from numba import types
 from numba.np.numpy_support import as_dtype
 
-from fastlstm.backends.cuda import backend, calls, rooms, settings
+from fastlstm.backends.cuda import ahead, backend, calls, memory, rooms, session, settings
 from tests.cuda.layouts import laid_out
 from tests.cuda.simulator import all_blocks
 
@@ -235,47 +235,6 @@ def test_step_stream_and_process_are_run(grid):
             same(h, state[k].h[1:])
 
 
-class Foreign:
-    """Another library's device array: in the simulator the host's memory is the device's."""
-
-    def __init__(self, array, strides=None):
-        self.array = array
-        found = {"shape": array.shape, "typestr": array.dtype.str, "data": (array.ctypes.data, False), "version": 2}
-        self.__cuda_array_interface__ = found | {"strides": strides}
-
-
-def test_a_stream_takes_and_gives_device_arrays():
-    """Without a copy to the host: what has __cuda_array_interface__, as CuPy's and PyTorch's arrays do."""
-    rng = np.random.default_rng(8)
-    model = fastlstm.Model(models.layers_of(stack(rng), "float32"), device="cuda")
-    xs = rng.normal(size=(2, 5)).astype("f")
-    with all_blocks(), laid_out(warps=1):
-        ys, _ = model.run(xs)
-        stream = model.stream()
-        for x, expected in zip(xs, ys, strict=True):
-            y = stream.step(Foreign(x[None], strides=(64, 4)))  # the stride of an axis of one says nothing
-            assert not isinstance(y, np.ndarray)
-            np.testing.assert_array_equal(y.copy_to_host(), expected)
-        for wrong in (xs[0].astype("d"), xs[0, :4]):
-            with pytest.raises(fastlstm.ShapeError, match="a device array of shape"):
-                stream.step(Foreign(np.ascontiguousarray(wrong)))
-        with pytest.raises(fastlstm.ShapeError, match=r"strides \(8,\)"):
-            stream.step(Foreign(xs[0], strides=(8,)))
-
-
-def test_a_stream_looks_at_the_ids_of_device_arrays():
-    """The kernel would read beyond the table; the state stays."""
-    model = fastlstm.Model(models.layers_of(tokens(np.random.default_rng(8))), device="cuda")
-    with all_blocks(), laid_out(warps=1):
-        ys, _ = model.run([3, 6])
-        stream = model.stream()
-        np.testing.assert_array_equal(stream.step(Foreign(np.array([3]))).copy_to_host(), ys[0])
-        for wrong in (7, -1, 2**40):
-            with pytest.raises(fastlstm.ArgumentError, match=str(wrong)):
-                stream.step(Foreign(np.array(wrong)))
-        np.testing.assert_array_equal(stream.step(Foreign(np.array(6))).copy_to_host(), ys[1])
-
-
 class Full(Exception):
     __module__ = "cuda.bindings.a_test"
 
@@ -288,9 +247,8 @@ def test_every_call_tells_of_the_driver(call, monkeypatch):
     rng = np.random.default_rng(8)
     model = fastlstm.Model(models.layers_of([models.lstm(rng, 3, 4), models.dense(rng, 4, 3)]), device="cuda")
     stream, steps = model.stream(), 64 if call == "products" else 1
-    for name in ("Room", "lower"):
-        monkeypatch.setattr(backend, name, fail)
-    monkeypatch.setattr(rooms.Room, "state", fail)
+    for place, name in ((backend, "Room"), (session, "Room"), (ahead, "lower"), (memory, "fetch")):
+        monkeypatch.setattr(place, name, fail)
     calls = {"stream": model.stream, "generate": lambda: model.generate(2), "state": lambda: stream.state}
     with pytest.raises(fastlstm.DeviceError, match="the GPU is out of memory"):
         calls.get(call, lambda: model.run(np.zeros((steps, 3))))()
@@ -309,7 +267,7 @@ def test_every_call_tells_of_the_driver(call, monkeypatch):
 def test_products_beforehand(layer, weights, monkeypatch):
     """The first layer's product with all inputs as one, and in pieces of two steps."""
     monkeypatch.setattr(backend, "_LONG", 4)
-    monkeypatch.setattr(backend, "_PRODUCTS_BYTES", 2 * 3 * 24 * 4)
+    monkeypatch.setattr(ahead, "_BYTES", 2 * 3 * 24 * 4)
     rng = np.random.default_rng(9)
     description = models.rounded([layer(rng), models.dense(rng, 6, 2)], "float32")
     model = fastlstm.Model(models.layers_of(description, "float32"), device="cuda", weights=weights)
@@ -380,23 +338,28 @@ def test_the_report_tells_how_the_model_lies_on_the_device():
 
 def test_kernels_are_handed_what_they_are_compiled_for(monkeypatch):
     """The simulator takes anything; a device would read what it is given as the types say."""
-    launcher, seen = calls.launcher, []
+    seen = []
 
-    def checked(kernel, argument_types, blocks, threads, shared_bytes, arguments, stream=0):
-        names = list(inspect.signature(kernel.fn).parameters)
-        for name, kind, value in zip(names, argument_types, arguments, strict=True):
-            if isinstance(kind, types.Array):
-                assert (value.ndim, value.dtype, value.is_c_contiguous()) == (kind.ndim, as_dtype(kind.dtype), True), (
-                    name
-                )
-            elif isinstance(kind, types.UniTuple):
-                assert len(value) == kind.count and all(type(number) is int for number in value), name
-            else:
-                assert kind == types.float64 and type(value) is float, name
-        seen.append(kernel)
-        return launcher(kernel, argument_types, blocks, threads, shared_bytes, arguments, stream)
+    class Checked(calls.Launcher):
+        def __init__(self, kernel, argument_types, *arguments, **more):
+            super().__init__(kernel, argument_types, *arguments, **more)
+            names, launch = list(inspect.signature(kernel.fn).parameters), self.launch
 
-    monkeypatch.setattr(calls, "launcher", checked)
+            def checked():
+                for name, kind, value in zip(names, argument_types, self._fakes, strict=True):
+                    if isinstance(kind, types.Array):
+                        given = value.ndim, value.dtype, value.flags.c_contiguous
+                        assert given == (kind.ndim, as_dtype(kind.dtype), True), name
+                    elif isinstance(kind, types.UniTuple):
+                        assert len(value) == kind.count and all(type(number) is int for number in value), name
+                    else:
+                        assert kind == types.float64 and type(value) is float, name
+                seen.append(kernel)
+                launch()
+
+            self.launch = checked
+
+    monkeypatch.setattr(calls, "Launcher", Checked)
     monkeypatch.setattr(backend, "_LONG", 4)
     rng = np.random.default_rng(14)
     ids = models.layers_of(tokens(rng), "float32")
@@ -410,4 +373,4 @@ def test_kernels_are_handed_what_they_are_compiled_for(monkeypatch):
             model.generate(2, np.zeros((2, 3)))
             model.run(np.zeros((2, 2, 3)), lengths=[2, 1])
             model.stream().step(np.zeros(3))
-    assert {kernel.fn.__name__ for kernel in seen} == {"loop", "loop_spilled"}
+    assert {kernel.fn.__name__ for kernel in seen} == {"loop", "loop_spilled", "multiply"}

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 import fastlstm
-from fastlstm.backends.cuda import calls, device
+from fastlstm.backends.cuda import calls, device, memory
 
 FOLDER, REPOSITORY = Path(__file__).parent, Path(__file__).parents[2]
 SIMULATED = os.environ.get("NUMBA_ENABLE_CUDASIM") == "1"
@@ -39,7 +39,7 @@ CASES = {
 SCRIPT = """
 import json, os, sys
 from numba import cuda
-from fastlstm.backends.cuda import calls, device
+from fastlstm.backends.cuda import device
 
 def found():
     try:
@@ -139,22 +139,17 @@ def test_errors_of_a_driver_of_paper(on_paper, case):
 COPY = """
 import os
 import numpy as np
-from numba import cuda
-from fastlstm.backends.cuda import calls, device
+from fastlstm.backends.cuda import device, memory
 
 device.find()
-array, host = cuda.device_array((2, 3), np.float32), np.zeros(6, np.float32)
-calls.sender(host, array)()
-fetch = calls.fetcher(array, host)
-fetch()
+array, host = memory.allocated((2, 3), np.float32), np.zeros(6, np.float32)
+memory.send(host, array)
+memory.fetch(array, host)
 print(set(host.view(np.uint8).tolist()), flush=True)
-class Foreign:
-    __cuda_array_interface__ = {"shape": (6,), "typestr": "<f4", "data": (0x7000, True), "version": 3, "stream": 2}
-calls.taker(array)(Foreign())
 os.environ["FAKE_COPY"] = "700"
 try:
     with device.errors("step"):
-        fetch()
+        memory.fetch(array, host)
 except device.DeviceError as error:
     print(error)
 """
@@ -164,15 +159,14 @@ except device.DeviceError as error:
 def test_copies_on_a_driver_of_paper(driver):
     words = python(COPY, **driver).splitlines()
     assert words[:3] == ["to the device 24 bytes", "from the device 24 bytes", "{7}"]
-    assert words[3:5] == ["waited for stream 0x2", "from 0x7000 to 0x1000: 24 bytes"]
-    assert words[5:7] == 2 * words[1:2] and words[7].startswith("step: the GPU stopped at an error (CUDA_ERROR_ILLEGAL")
+    assert words[3] == words[1] and words[4].startswith("step: the GPU stopped at an error (CUDA_ERROR_ILLEGAL")
 
 
 LAUNCH = """
-import os
+import os, sys
 import numpy as np
 from numba import cuda, float32, int64
-from fastlstm.backends.cuda import calls, device
+from fastlstm.backends.cuda import calls, device, memory
 
 @cuda.jit
 def fill(x, pair, count, value):
@@ -183,14 +177,23 @@ def fill(x, pair, count, value):
 
 device.find()
 types = float32[::1], cuda.types.UniTuple(int64, 2), int64, float32
-launch = calls.launcher(fill, types, 7, 96, 200_000, (cuda.device_array(5, np.float32), (11, -3), 5, 0.0), 48)
+array = memory.allocated((5,), np.float32)
+launcher = calls.Launcher(fill, types, 7, 96, 200_000, (array, (11, -3), 5, 0.0), 48)
 calls.prepare(fill, types)
-launch()
+launcher.launch()
+launcher.aim(0, array)(0x2000)
+launcher.set(1, (12, -4))
+launcher.launch()
+# As numba-cuda itself would hand them over.
+compiled, found = next(iter(fill.overloads.values())), []
+for kind, value in zip(compiled.argument_types, (cuda.device_array(5, np.float32), (11, -3), 5, 0.0)):
+    compiled._prepare_args(kind, value, 0, [], found)
+print(*[getattr(v, "value", v) for v in found], flush=True)
 print("---", flush=True)
-os.environ["FAKE_LAUNCH"] = "720"
+os.environ["FAKE_LAUNCH"] = sys.argv[1]
 try:
     with device.errors("run"):
-        launch()
+        launcher.launch()
 except device.DeviceError as error:
     print(error)
 """
@@ -199,18 +202,24 @@ except device.DeviceError as error:
 @real
 def test_a_launch_on_a_driver_of_paper(driver):
     """All blocks at once, with more shared memory than 48 KiB; arguments as the compiled kernel takes them."""
-    words = python(LAUNCH, FAKE_ARGUMENTS="10", FAKE_1="1024", **driver).splitlines()
+    words = python(LAUNCH, "720", FAKE_ARGUMENTS="10", FAKE_1="1024", **driver).splitlines()
     assert words[:3] == [
         "attribute 8 of 0x20: 232448",  # CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES: for every launch's sake
         "0x20: grid 7 1 1, block 96 1 1, shared 200000, stream 0x30, attribute 2: 1",  # CU_LAUNCH_ATTRIBUTE_COOPERATIVE
         "0 0 5 4 4096 5 4 11 -3 5 ",  # an array is its size, item size, address, shape and strides
     ]
-    assert words[3] == "---" and words[4:8] == 2 * words[1:3]  # tried again, in case the thread had no context
-    assert words[8].startswith("run: the GPU does not take the whole grid at once (CUDA_ERROR_COOPERATIVE_LAUNCH_TOO")
+    assert words[3] == words[1] and words[4] == "0 0 5 4 8192 5 4 12 -4 5 "
+    assert words[5] == words[2] + "0.0" and words[6:9] == ["---", words[1], words[4]]
+    assert words[9].startswith("run: the GPU does not take the whole grid at once (CUDA_ERROR_COOPERATIVE_LAUNCH_TOO")
+    words = python(LAUNCH, "201", FAKE_ARGUMENTS="10", FAKE_1="1024", **driver).splitlines()
+    assert words[7:11] == 2 * words[3:5]  # tried again, in case the thread had no context
+    assert words[11].startswith(
+        "run: the GPU's context is not that in which the model was loaded (CUDA_ERROR_INVALID_C"
+    )
 
 
 FOUND = """
-from fastlstm.backends.cuda import calls, device
+from fastlstm.backends.cuda import device
 try:
     print(device.find())
 except device.DeviceError as error:
@@ -247,7 +256,7 @@ def load(name):
         raise loading.DynamicLibNotFoundError(f"Failure finding {{name}}")
     return really(name)
 loading._load_lib_no_cache = load
-from fastlstm.backends.cuda import calls, device
+from fastlstm.backends.cuda import device
 device._driver = lambda: (12, 9)
 """
     assert f"(Failure finding {library}): pip install 'fastlstm[cuda]'" in python(hidden + FOUND)
@@ -286,10 +295,8 @@ def test_both_kinds_of_driver_errors_and_no_others():
 def test_the_simulator():
     assert device.find() == device.SIMULATED
     calls.prepare(None, ())  # it has no compiler to ask
-    from numba import cuda
-
-    array, host = cuda.to_device(np.zeros(3)), np.arange(3.0)
-    calls.sender(host, array)()
+    array, host = memory.put(np.zeros(3)), np.arange(3.0)
+    memory.send(host, array)
     host[:] = 0
-    calls.fetcher(array, host)()
+    memory.fetch(array, host)
     np.testing.assert_array_equal(host, [0, 1, 2])

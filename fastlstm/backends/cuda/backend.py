@@ -2,27 +2,31 @@
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
-from numba import cuda
 from numpy.typing import NDArray
 
 from fastlstm.backends.base import Arrays, Drawing, Pair
-from fastlstm.backends.cuda import calls, device
+from fastlstm.backends.cuda import device, memory
+from fastlstm.backends.cuda.ahead import Products
 from fastlstm.backends.cuda.fit import Fit, fit
+from fastlstm.backends.cuda.interface import LEGACY, DeviceArray
 from fastlstm.backends.cuda.packing import lower, takes_products
-from fastlstm.backends.cuda.rooms import Data, Loaded, Room
-from fastlstm.backends.cuda.sequences import products
+from fastlstm.backends.cuda.parcel import Parcel
+from fastlstm.backends.cuda.process import Held
+from fastlstm.backends.cuda.rooms import Loaded, Room, packed, parts_of, state_width, unpacked
 from fastlstm.backends.narrow import FULL, INT8
 from fastlstm.errors import DeviceError
 from fastlstm.layers import Layer
 
 _LONG = 64  # rows times steps from which a sequence's products with the first layer's kernel are computed beforehand
-_PRODUCTS_BYTES = 256 << 20  # of them at a time
-_KEPT = 8  # rooms for later calls
+_KEPT = 8  # rooms and parcels for later calls
+_EQUAL = 64  # batches whose rows are equally long, whose lengths are kept
+
+DevicePair = tuple[DeviceArray, DeviceArray]
 
 
 class CudaBackend:
@@ -32,50 +36,74 @@ class CudaBackend:
         if storage == INT8:
             raise DeviceError("device 'cuda' stores weights as float32 or bfloat16; pass weights='bfloat16'")
         self.properties = device.find()
-        self._layers, self._dtype, self._storage = list(layers), dtype, storage
+        self.held = Held()
+        self.layers, self.dtype, self.storage = list(layers), dtype, storage
         self.program = lower(layers, dtype, storage)
         with device.errors("putting the weights on the GPU", asked=self.program.weights.nbytes):
-            self._loaded = Loaded.of(self.program)
-        self._with_products: tuple[Loaded, Any, Any] | None = None
+            self.loaded = Loaded.of(self.program)
+        self._products: Products | None = None
         self._idle: list[Room] = []
+        self._parcels: list[Parcel] = []
+        self._equal: dict[tuple[int, int], DeviceArray] = {}
 
     def fitted(self, batch: int) -> Fit:
         """How a batch of so many rows is laid over the device."""
-        return self._fitted(self._loaded, batch)
+        return fit(self.program.sizes, self.properties, batch)
 
     @property
-    def layout(self) -> str:
-        """The same of one row, for people."""
-        return self.fitted(1).text
+    def notes(self) -> list[str]:
+        """For `model.report`."""
+        found = [f"one sequence on the GPU: {self.fitted(1).text}"]
+        if self._products is not None and self._products.trouble:
+            found.append(self._products.trouble)
+        return found
 
-    def _fitted(self, loaded: Loaded, batch: int) -> Fit:
-        return fit(loaded.program.sizes, self.properties, batch)
+    @property
+    def width(self) -> int:
+        """V."""
+        return self.program.output.stop - self.program.output.start
 
     def _room(self, loaded: Loaded, fitted: Fit, batch: int) -> Room:
         """One that no other call is using; a list's remove and append are one step to other threads."""
         for room in self._idle[::-1]:
             if room.loaded is loaded and room.batch == batch and room.fitted == fitted:
-                with contextlib.suppress(ValueError):  # another thread has it
+                try:
                     self._idle.remove(room)
-                    return room
+                except ValueError:  # another thread has it
+                    continue
+                return room
         return Room(loaded, fitted, batch)
 
-    def _give_back(self, room: Room) -> None:
-        self._idle.append(room)
-        del self._idle[:-_KEPT]
-
     def _launches(self, loaded: Loaded, batch: int) -> Iterator[tuple[slice, Room]]:
-        """The rows of each launch, and its room, laid out as the whole batch is: its own fit could take several."""
-        fitted = self._fitted(loaded, batch)
+        """The rows of each launch, and its room, laid out as the whole batch is: its own fit could take several.
+
+        What uses a room next is launched after these, so that it may be given back before they are done.
+        """
+        fitted = fit(loaded.program.sizes, self.properties, batch)
         most = fitted.row_groups * fitted.rows
         for first in range(0, batch, most):
             rows = slice(first, min(first + most, batch))
             room = self._room(loaded, fitted, rows.stop - rows.start)
             yield rows, room
-            self._give_back(room)
+            self._idle.append(room)
+            del self._idle[:-_KEPT]
 
-    def session(self) -> CudaSession:
-        return CudaSession(self)
+    @contextmanager
+    def _parcel(self) -> Iterator[Parcel]:
+        try:
+            parcel = self._parcels.pop()
+        except IndexError:
+            parcel = Parcel()
+        yield parcel
+        if parcel.nbytes <= Parcel.KEPT:
+            self._parcels.append(parcel)
+            del self._parcels[:-_KEPT]
+
+    def session(self, stream: int = LEGACY) -> Any:
+        from fastlstm.backends.cuda.session import CudaSession
+
+        self.held.check("stream")
+        return CudaSession(self, stream)
 
     def step(self, xs: Arrays, state: Sequence[Pair]) -> tuple[NDArray[np.floating], list[Pair]]:
         ys, after = self.run(xs[:, None], state, np.ones(len(xs), np.int64))
@@ -85,146 +113,121 @@ class CudaBackend:
         self, xs: Arrays, state: Sequence[Pair], lengths: NDArray[np.int64]
     ) -> tuple[NDArray[np.floating], list[Pair]]:
         batch, steps = xs.shape[:2]
-        ys = np.zeros((batch, steps, self._width()), self._dtype)
+        shape = batch, steps, self.width
         if steps == 0:
-            return ys, [(c.copy(), h.copy()) for c, h in state]
-        parts: list[list[Pair]] = []
-        with device.errors("run", asked=xs.nbytes + ys.nbytes):
-            ahead = xs.ndim == 3 and batch * steps >= _LONG and takes_products(self._layers)
-            loaded = self._product_program()[0] if ahead else self._loaded
-            for rows, room in self._launches(loaded, batch):
-                room.set_state([(c[rows], h[rows]) for c, h in state])
-                self.run_in(room, xs[rows], lengths[rows], ys[rows])
-                parts.append(room.state())
-        return ys, _joined(parts)
+            return np.zeros(shape, self.dtype), [(c.copy(), h.copy()) for c, h in state]
+        self.held.check("run")
+        nbytes = xs.nbytes + int(np.prod(shape, dtype=np.int64)) * self.dtype.itemsize
+        with device.errors("run", asked=nbytes), self._parcel() as parcel:
+            sent = parcel.send([lengths, xs, packed(self.program, state, batch)], shape, self.dtype)
+            on_device, inputs, after, ys = sent
+            self._run(inputs, lengths, on_device, after, ys)
+            found, outputs = parcel.fetch()
+        return outputs, unpacked(self.program, found)
 
-    def run_in(self, room: Room, xs: Arrays, lengths: NDArray[np.int64], ys: NDArray[np.floating]) -> None:
-        """A known sequence of a room's rows: ys is written where a row has not ended."""
+    def run_on_device(
+        self, xs: DeviceArray | NDArray[np.int64], state: Sequence[tuple[Any, Any]] | None, lengths: NDArray[np.int64]
+    ) -> tuple[DeviceArray, list[DevicePair]]:
+        """`run` of what is on the GPU, where what it gives stays: xs in C order, or checked ids on the host.
+
+        state  device arrays or NumPy's, their last axis without gaps; zeros where None
+        """
         batch, steps = xs.shape[:2]
-        if room.loaded is self._loaded:
-            data = _data(xs, lengths, ys=cuda.device_array(ys.shape, ys.dtype))
-            room.launch(data, steps, steps)
-            _copy_valid(ys, data.ys.copy_to_host(), lengths)
+        shape = batch, steps, self.width
+        self.held.check("run")
+        size = memory.aligned(batch * state_width(self.program) * self.dtype.itemsize)
+        nbytes = size + int(np.prod(shape, dtype=np.int64)) * self.dtype.itemsize
+        with device.errors("run", asked=nbytes):
+            whole, order = memory.allocated((nbytes,), np.uint8), memory.Order()
+            after = DeviceArray(whole.owner, whole.address, (batch, state_width(self.program)), self.dtype)
+            ys = DeviceArray(whole.owner, whole.address + size, shape, self.dtype)
+            self._gather(state, after, order)
+            if isinstance(xs, DeviceArray):
+                memory.check_here(xs, self.held.device, "x" if steps == 1 else "xs")
+                order.after(xs.stream)
+            else:
+                xs = memory.put(xs)
+            if steps:
+                self._run(xs, lengths, self._lengths(lengths, steps), after, ys)
+            order.before()
+        return ys, parts_of(self.program, after)
+
+    def _gather(self, state: Sequence[tuple[Any, Any]] | None, target: DeviceArray, order: memory.Order) -> None:
+        """The layers' states -> one array."""
+        if state is None or not self.program.states:
+            return memory.clear(target)
+        given, parts = [a for pair in state for a in pair], parts_of(self.program, target)
+        for k, a in enumerate(given):
+            if isinstance(a, DeviceArray):
+                memory.check_here(a, self.held.device, f"state of layer {k // 2}")
+                order.after(a.stream)
+            else:
+                given[k] = memory.put(a) if a.size else DeviceArray(None, 0, a.shape, a.dtype)
+        whole = given[0]
+        together = DeviceArray(whole.owner, whole.address, target.shape, target.dtype, whole.strides)
+        if given_is(parts_of(self.program, together), given):
+            return memory.copy(together, target)
+        for source, part in zip(given, [a for pair in parts for a in pair], strict=True):
+            memory.copy(source, part)
+        return None
+
+    def _lengths(self, lengths: NDArray[np.int64], steps: int) -> DeviceArray:
+        """On the GPU, where those of rows that are equally long stay."""
+        if not (lengths == steps).all():
+            return memory.put(lengths)
+        key = len(lengths), steps
+        found = self._equal.get(key)
+        if found is None:
+            if len(self._equal) >= _EQUAL:
+                self._equal.clear()
+            found = self._equal[key] = memory.put(lengths)
+        return found
+
+    def _run(
+        self, xs: DeviceArray, lengths: NDArray[np.int64], on_device: DeviceArray, state: DeviceArray, ys: DeviceArray
+    ) -> None:
+        """A known sequence: ys and the state are written. lengths: the same on the host."""
+        batch, steps = xs.shape[:2]
+        if lengths.min() < steps:
+            memory.clear(ys)
+        if xs.ndim == 3 and batch * steps >= _LONG and takes_products(self.layers):
+            if self._products is None:
+                self._products = Products(self.layers, self.dtype, self.storage)
+            products = self._products
+            for rows, room in self._launches(products.loaded, batch):
+                at = rows.start, rows.stop
+                products.run(room, xs.part(*at), lengths[rows], state.part(*at), ys.part(*at))
             return
-        _, columns, bias = self._product_program()
-        most = max(1, _PRODUCTS_BYTES // (batch * bias.nbytes))
-        for start in range(0, steps, most):
-            part = xs[:, start : start + most]
-            count = part.shape[1]
-            rows = np.zeros((batch * count, columns.shape[1]), self._dtype)
-            rows[:, : xs.shape[2]] = part.reshape(batch * count, -1)
-            out = cuda.device_array((batch * count, bias.size), self._dtype)
-            products(cuda.to_device(rows), columns, bias, out)
-            ids = np.arange(batch * count).reshape(batch, count)
-            left = np.clip(lengths - start, 0, count)
-            data = _data(ids, left, ys=cuda.device_array((batch, count, ys.shape[2]), self._dtype), lookup=out)
-            room.launch(data, count, count)
-            _copy_valid(ys[:, start : start + count], data.ys.copy_to_host(), left)
+        kind = "xs" if xs.ndim == 3 else "ids"
+        for rows, room in self._launches(self.loaded, batch):
+            given = {kind: xs, "lengths": on_device, "state": state, "ys": ys}
+            room.launch(steps, steps, **{name: a.part(rows.start, rows.stop) for name, a in given.items()})
 
     def generate(
         self, n: int, prime: Arrays, lengths: NDArray[np.int64], state: Sequence[Pair], drawing: Drawing | None
     ) -> tuple[Arrays, list[Pair]]:
         batch, steps = prime.shape[:2]
-        shape = (batch, n) if drawing else (batch, n, self._width())
-        outputs = np.empty(shape, np.int64 if drawing else self._dtype)
-        parts: list[list[Pair]] = []
-        with device.errors("generate", asked=outputs.nbytes):
-            for rows, room in self._launches(self._loaded, batch):
-                room.set_state([(c[rows], h[rows]) for c, h in state])
-                out = cuda.device_array(outputs[rows].shape, outputs.dtype)
-                data = _data(prime[rows], lengths[rows], **{"drawn" if drawing else "ys": out})
-                room.launch(data, steps, n, drawing=drawing, first=rows.start, free=True)
-                out.copy_to_host(outputs[rows])
-                parts.append(room.state())
-        return outputs, _joined(parts)
-
-    def _width(self) -> int:
-        return self.program.output.stop - self.program.output.start
-
-    def _product_program(self) -> tuple[Loaded, Any, Any]:
-        """The program whose first layer looks its products with the inputs up; `Program.first`."""
-        if self._with_products is None:
-            program = lower(self._layers, self._dtype, self._storage, ahead=True)
-            assert program.first is not None
-            self._with_products = Loaded.of(program), *map(cuda.to_device, program.first)
-        return self._with_products
+        shape: tuple[int, ...] = (batch, n) if drawing else (batch, n, self.width)
+        dtype = np.dtype(np.int64) if drawing else self.dtype
+        self.held.check("generate")
+        stop = drawing.stop if drawing is not None and drawing.stop.size else np.full(1, -1, np.int64)
+        nbytes = prime.nbytes + int(np.prod(shape, dtype=np.int64)) * dtype.itemsize
+        with device.errors("generate", asked=nbytes), self._parcel() as parcel:
+            sent = parcel.send([lengths, stop, prime, packed(self.program, state, batch)], shape, dtype)
+            limits, ends, inputs, after, outputs = sent
+            kinds = "xs" if prime.ndim == 3 else "ids", "drawn" if drawing else "ys"
+            for rows, room in self._launches(self.loaded, batch):
+                given = {kinds[0]: inputs, "lengths": limits, "state": after, kinds[1]: outputs}
+                parts = {name: a.part(rows.start, rows.stop) for name, a in given.items()}
+                room.launch(steps, n, drawing=drawing, first=rows.start, free=True, stop=ends, **parts)
+            found, ids = parcel.fetch()
+        return ids, unpacked(self.program, found)
 
 
-class CudaSession:
-    """One live sequence, its state on the device: see `base.Session`.
-
-    A step takes a device array (`__cuda_array_interface__`: CuPy, PyTorch, Numba) without a copy to the host, and then
-    gives its output as one, which the next step overwrites. An array whose interface names no stream, as PyTorch's, has
-    to come from the default stream. An id is looked at nevertheless: the kernel would read whatever it points to.
-    """
-
-    def __init__(self, backend: CudaBackend) -> None:
-        self._backend = backend
-        program, dtype = backend.program, backend._dtype
-        width = program.output.stop - program.output.start
-        self.output = np.zeros(width, dtype)
-        entry = program.input
-        self._x = np.zeros((1, 1), np.int64) if entry is None else np.zeros((1, 1, entry.stop - entry.start), dtype)
-        with device.errors("stream"):
-            self._room = Room(backend._loaded, backend.fitted(1), 1)
-            data = _data(self._x, np.ones(1, np.int64), ys=cuda.to_device(np.zeros((1, 1, width), dtype)))
-            inputs = data.ids if entry is None else data.xs
-            self._flat = data.ys.reshape(width)
-            self._send, self._fetch = calls.sender(self._x, inputs), calls.fetcher(self._flat, self.output)
-            self._take = calls.taker(inputs)
-            self._look = calls.fetcher(inputs, self._x) if entry is None else None
-            self._launch = self._room.launcher(data, 1)
-
-    def stepper(self, size: int, convert: Callable[[Any], Any], output: NDArray[np.floating]) -> Callable[[Any], Any]:
-        """See `base.Session`."""
-        into = self._x[0]
-
-        def step(x: Any) -> Any:
-            if hasattr(x, "__cuda_array_interface__"):
-                with device.errors("step"):
-                    self._take(x)
-                    if self._look is not None:
-                        self._look()
-                        convert(into[0])
-                    self._launch()
-                return self._flat
-            into[0] = convert(x)
-            with device.errors("step"):
-                self._send()
-                self._launch()
-                self._fetch()
-            return output
-
-        return step
-
-    def process(self, xs: Arrays, ys: NDArray[np.floating]) -> None:
-        if len(xs):
-            with device.errors("process", asked=xs.nbytes + ys.nbytes):
-                self._backend.run_in(self._room, xs[None], np.array([len(xs)]), ys[None])
-
-    def state(self) -> list[Pair]:
-        with device.errors("state"):
-            return self._room.state()
-
-    def set_state(self, state: Sequence[Pair]) -> None:
-        with device.errors("state"):
-            self._room.set_state(state)
-
-
-def _data(inputs: Arrays, lengths: NDArray[np.int64], **outputs: Any) -> Data:
-    """With inputs (B, T, D), or ids (B, T), put on the device."""
-    name = "xs" if inputs.ndim == 3 else "ids"
-    return Data(cuda.to_device(lengths), **{name: cuda.to_device(np.ascontiguousarray(inputs))}, **outputs)
-
-
-def _copy_valid(ys: NDArray[np.floating], found: NDArray[np.floating], lengths: NDArray[np.int64]) -> None:
-    """found (B, T, V) -> ys, up to each row's length."""
-    for row, length in enumerate(lengths):
-        ys[row, :length] = found[row, :length]
-
-
-def _joined(parts: list[list[Pair]]) -> list[Pair]:
-    """The state of all rows of those of each launch."""
-    if len(parts) == 1:
-        return parts[0]
-    return [tuple(np.concatenate(arrays) for arrays in zip(*pairs, strict=True)) for pairs in zip(*parts, strict=True)]
+def given_is(parts: Sequence[DevicePair], given: Sequence[DeviceArray]) -> bool:
+    """Whether arrays lie as the parts of one do that is packed."""
+    wanted = [a for pair in parts for a in pair]
+    return all(
+        a.owner is b.owner and (not a.size or (a.address == b.address and a.strides == b.strides))
+        for a, b in zip(wanted, given, strict=True)
+    )

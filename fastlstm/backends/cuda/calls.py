@@ -1,170 +1,142 @@
-"""The driver's calls that a step or launch makes, prepared once: numba-cuda's own take longer than a step."""
+"""Kernels, compiled and launched: what a launch is told is written down once, and changed in place."""
 
 from __future__ import annotations
 
 import ctypes
 import math
 from collections.abc import Callable, Sequence
-from types import SimpleNamespace
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
+from numba import types
 
+from fastlstm.backends.cuda import driver
 from fastlstm.backends.cuda.device import errors, simulated
-from fastlstm.errors import ShapeError
+from fastlstm.backends.cuda.interface import LEGACY, DeviceArray
+from fastlstm.backends.cuda.memory import in_simulator
 
-_prepared: dict[Any, Any] = {}  # kernel, types and device -> what is compiled
+_prepared: dict[Any, tuple[Any, int]] = {}  # kernel, types and device -> context, and the kernel's address in it
 
 
-def prepare(kernel: Any, argument_types: Sequence[Any]) -> Any:
-    """Compile a kernel for the current device, for launches of a grid at once, and with all shared memory there is.
+def prepare(kernel: Any, argument_types: Sequence[Any]) -> int:
+    """Compile a kernel for the current device -> its address there.
 
-    kernel  what `cuda.jit` gives; it is launched as always, or with `launcher`
+    kernel  what `cuda.jit` gives; it is launched as always, or by a `Launcher`: a grid at once, and with all shared
+            memory there is
     numba-cuda itself stays at 48 KiB (its issue 94), and starts a grid at once only where `this_grid` is called. A
-    kernel has one limit: with that of this launch, one that was prepared before could fail.
+    kernel has one limit: with that of one launch, one that was prepared before could fail. Of a context that was
+    closed, numba-cuda keeps the kernel's address, which means nothing in the next.
     """
     if simulated():
-        return kernel
+        return 0
     from cuda.bindings.driver import CUfunction_attribute
     from numba import cuda
-    from numba.cuda.cudadrv.driver import driver
+    from numba.cuda.cudadrv.driver import driver as numbas
 
     with errors(f"compiling {kernel.py_func.__name__}"):
-        key = kernel, tuple(argument_types), cuda.get_current_device().id
-        if key not in _prepared:
+        context = cuda.current_context()
+        key = kernel, tuple(argument_types), context.device.id
+        found = _prepared.get(key)
+        if found is None or found[0] is not context:
             compiled = kernel.compile(key[1])
             compiled.cooperative = True
+            if found is not None:
+                compiled._codelibrary._cufunc_cache.clear()
             function = compiled._codelibrary.get_cufunc()
             attribute = CUfunction_attribute.CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES
             most = function.device.MAX_SHARED_MEMORY_PER_BLOCK_OPTIN
-            driver.cuKernelSetAttribute(attribute, most, function.handle, function.device.id)
-            _prepared[key] = compiled
-        return _prepared[key]
+            numbas.cuKernelSetAttribute(attribute, most, function.handle, function.device.id)
+            found = _prepared[key] = context, int(function.handle)
+        return found[1]
 
 
-def launcher(
-    kernel: Any,
-    argument_types: Sequence[Any],
-    blocks: int,
-    threads: int,
-    shared_bytes: int,
-    arguments: Sequence[Any],
-    stream: int = 0,
-) -> Callable[[], None]:
-    """A call that launches `kernel` with these arguments, which are converted once: arrays have to be the device's.
+class Launcher:
+    """Launches a kernel on arguments that stay from call to call, but for those that are `set` again.
 
-    stream  the address of a CUDA stream
-    What is returned keeps the arguments alive, and raises what `device.errors` turns into DeviceError.
+    at_once  all blocks of the grid run at the same time, or the driver says that they cannot
+    stream   the address of a CUDA stream
+    Not for two threads at a time. Raises what `device.errors` turns into DeviceError.
     """
-    compiled = prepare(kernel, argument_types)
-    if simulated():
-        return lambda: kernel[blocks, threads, 0, shared_bytes](*arguments)
-    from cuda.bindings import driver as api
 
-    converted: list[Any] = []
-    for kind, value in zip(compiled.argument_types, arguments, strict=True):
-        compiled._prepare_args(kind, value, stream, [], converted)
-    held = [v if isinstance(v, ctypes._SimpleCData) else ctypes.c_int64(int(v)) for v in converted]
-    places = (ctypes.c_void_p * len(held))(*map(ctypes.addressof, held))
-    function = api.CUfunction(int(compiled._codelibrary.get_cufunc().handle))
-    at_once = api.CUlaunchAttribute()
-    at_once.id = api.CUlaunchAttributeID.CU_LAUNCH_ATTRIBUTE_COOPERATIVE
-    at_once.value.cooperative = 1
-    config = api.CUlaunchConfig()
-    config.gridDimX, config.gridDimY, config.gridDimZ = blocks, 1, 1
-    config.blockDimX, config.blockDimY, config.blockDimZ = threads, 1, 1
-    config.sharedMemBytes, config.hStream = shared_bytes, api.CUstream(stream)
-    config.attrs, config.numAttrs = [at_once], 1
-    return _calling(api.cuLaunchKernelEx, (config, function, ctypes.addressof(places), 0), (arguments, held, places))
-
-
-def sender(host: NDArray[Any], array: Any) -> Callable[[], None]:
-    """A call that copies `host` to a device array: both contiguous, of one size, and kept alive."""
-    if simulated():
-        return lambda: array.copy_to_device(host)
-    from cuda.bindings.driver import cuMemcpyHtoD
-
-    return _calling(cuMemcpyHtoD, (_address(array), host.ctypes.data, host.nbytes), (host, array))
-
-
-def fetcher(array: Any, host: NDArray[Any]) -> Callable[[], None]:
-    """A call that waits for the device and copies an array of it to `host`: see `sender`."""
-    if simulated():
-        return lambda: array.copy_to_host(host)
-    from cuda.bindings.driver import cuMemcpyDtoH
-
-    return _calling(cuMemcpyDtoH, (host.ctypes.data, _address(array), host.nbytes), (host, array))
-
-
-def taker(array: Any) -> Callable[[Any], None]:
-    """A call that copies another device array to `array`: of CuPy, PyTorch, Numba, by its `__cuda_array_interface__`.
-
-    It raises ShapeError where that has not as many contiguous elements of the same dtype.
-    """
-    if simulated():  # whose device memory is the host's
-        return lambda x: array.copy_to_device(
-            np.asarray(SimpleNamespace(__array_interface__=_fitting(x, array) | {"version": 3})).reshape(array.shape)
-        )
-    from cuda.bindings.driver import CUdeviceptr, CUstream, cuMemcpyDtoD, cuStreamSynchronize
-
-    target, size, copy, wait = _address(array), array.nbytes, _checked(cuMemcpyDtoD), _checked(cuStreamSynchronize)
-
-    def take(x: Any) -> None:
-        found = _fitting(x, array)
-        stream = found.get("stream")
-        if stream is not None and stream != 1:  # 1: the stream that launches are in, and so in order with them
-            wait(CUstream(stream))
-        copy(target, CUdeviceptr(found["data"][0]), size)
-
-    return take
-
-
-def _fitting(x: Any, array: Any) -> dict[str, Any]:
-    """x's `__cuda_array_interface__`, if it fits into `array`."""
-    found = x.__cuda_array_interface__
-    shape, strides = found["shape"], found.get("strides")
-    if found["typestr"] == array.dtype.str and math.prod(shape) == array.size:
-        step = array.dtype.itemsize
-        for length, stride in zip(reversed(shape), reversed(strides or ()), strict=False):
-            if length > 1 and stride != step:
-                break
-            step *= length
+    def __init__(
+        self, kernel: Any, argument_types: Sequence[types.Type], blocks: int, threads: int, shared_bytes: int,
+        arguments: Sequence[Any], stream: int = LEGACY, at_once: bool = True,
+    ) -> None:  # fmt: skip
+        self._types = list(argument_types)
+        self._kept: list[Any] = [None] * len(argument_types)
+        self.launch: Callable[[], None]
+        if simulated():
+            self._fakes: list[Any] = [None] * len(argument_types)
+            self.launch = lambda: kernel[blocks, threads, 0, shared_bytes](*self._fakes)
         else:
-            return found
-    raise ShapeError(
-        f"x: a device array of shape {tuple(shape)}, {np.dtype(found['typestr'])}, strides {strides}; expected "
-        f"{array.size} contiguous elements of {array.dtype}"
-    )
+            # An array is an int64 each: nothing, nothing, its elements, their bytes, its address, shape and strides.
+            sizes = [5 + 2 * t.ndim if isinstance(t, types.Array) else getattr(t, "count", 1) for t in self._types]
+            self._places = [sum(sizes[:k]) for k in range(len(sizes))]
+            self._values = (ctypes.c_int64 * sum(sizes))()
+            start = ctypes.addressof(self._values)
+            self._pointers = (ctypes.c_void_p * sum(sizes))(*range(start, start + 8 * sum(sizes), 8))
+            self.launch = self._prepared(
+                prepare(kernel, argument_types), blocks, threads, shared_bytes, stream, at_once
+            )
+        for k, value in enumerate(arguments):
+            self.set(k, value)
+
+    def _prepared(
+        self, kernel: int, blocks: int, threads: int, shared_bytes: int, stream: int, at_once: bool
+    ) -> Callable[[], None]:
+        from cuda.bindings import driver as api
+
+        function, config = api.CUfunction(kernel), api.CUlaunchConfig()
+        config.gridDimX, config.gridDimY, config.gridDimZ = blocks, 1, 1
+        config.blockDimX, config.blockDimY, config.blockDimZ = threads, 1, 1
+        config.sharedMemBytes, config.hStream = shared_bytes, api.CUstream(stream)
+        if at_once:
+            attribute = api.CUlaunchAttribute()
+            attribute.id = api.CUlaunchAttributeID.CU_LAUNCH_ATTRIBUTE_COOPERATIVE
+            attribute.value.cooperative = 1
+            config.attrs, config.numAttrs = [attribute], 1
+        call, held = driver.function("cuLaunchKernelEx"), (self._values, self._pointers)
+        pointers = ctypes.addressof(self._pointers)
+
+        def launch(_held: Any = held) -> None:
+            call(config, function, pointers, 0)
+
+        return launch
+
+    def set(self, k: int, value: Any) -> None:
+        """Argument k: a DeviceArray in C order, which is kept alive, a number or a tuple of ints."""
+        kind, self._kept[k] = self._types[k], value
+        if simulated():
+            self._fakes[k] = _as_fake(value) if isinstance(value, DeviceArray) else value
+            return
+        place = self._places[k]
+        if isinstance(kind, types.Array):
+            assert value.ndim == kind.ndim and value.contiguous, (k, kind, value)
+            self._values[place + 2 : place + 5] = math.prod(value.shape), value.dtype.itemsize, value.address
+            self._values[place + 5 : place + 5 + 2 * kind.ndim] = *value.shape, *value.strides
+        elif isinstance(kind, types.UniTuple):
+            self._values[place : place + kind.count] = value
+        elif isinstance(kind, types.Float):
+            real = ctypes.c_double if kind == types.float64 else ctypes.c_float
+            real.from_buffer(self._values, 8 * place).value = value
+        else:
+            self._values[place] = value
+
+    def aim(self, k: int, array: DeviceArray) -> Callable[[int], None]:
+        """A call that sets argument k to an array like this one at another address, which it does not keep alive."""
+        self.set(k, array)
+        if simulated():
+            shape, dtype = array.shape, array.dtype
+            return lambda address: self.set(k, DeviceArray(None, address, shape, dtype))
+        values, place = self._values, self._places[k] + 4
+
+        def aimed(address: int) -> None:
+            values[place] = address
+
+        return aimed
 
 
-def _address(array: Any) -> Any:
-    from cuda.bindings.driver import CUdeviceptr
+def _as_fake(array: DeviceArray) -> Any:
+    """As the simulator takes it."""
+    from numba.cuda.simulator.cudadrv.devicearray import FakeCUDAArray
 
-    return CUdeviceptr(array.__cuda_array_interface__["data"][0])
-
-
-def _calling(function: Callable[..., Any], arguments: tuple[Any, ...], keep: Any) -> Callable[[], None]:
-    """A call of the driver's `function`; keep: what has to live as long."""
-    checked = _checked(function)
-
-    def call(_keep: Any = keep) -> None:
-        checked(*arguments)
-
-    return call
-
-
-def _checked(function: Callable[..., Any]) -> Callable[..., None]:
-    """The driver's function, with its errors raised as numba-cuda raises them."""
-    from cuda.bindings.driver import CUresult
-    from numba import cuda
-    from numba.cuda.cudadrv.driver import driver
-
-    fine = CUresult.CUDA_SUCCESS
-
-    def call(*arguments: Any) -> None:
-        if function(*arguments)[0] != fine:
-            cuda.current_context()  # a thread's first call has none
-            driver._check_cuda_python_error(function.__name__, function(*arguments))
-
-    return call
+    return FakeCUDAArray(in_simulator(array))

@@ -12,6 +12,7 @@ from typing import Any
 
 from numba.core import config
 
+from fastlstm.backends.cuda import process
 from fastlstm.errors import DeviceError
 
 _ELSEWHERE = "pass device='cpu' to run without a GPU"
@@ -63,11 +64,18 @@ def simulated() -> bool:
     return bool(config.ENABLE_CUDASIM)
 
 
+_found: tuple[Any, Properties] | None = None  # and of which context
+
+
 def find() -> Properties:
     """The current device.  Raises DeviceError: what was found, and what to install or change."""
+    global _found
     cuda = _numba_cuda()
     if simulated():
         return SIMULATED
+    process.check_not_forked("device 'cuda'")
+    if _found is not None and _found[0] is cuda.current_context():
+        return _found[1]
     driver = _driver()
     toolkit = _toolkit(cuda)
     if toolkit[0] > driver[0]:
@@ -78,7 +86,10 @@ def find() -> Properties:
             f"{_ELSEWHERE}"
         )
     with errors("looking for the GPU"):
-        return _usable(_properties(cuda.get_current_device(), cuda.current_context(), driver, toolkit))
+        context = cuda.current_context()
+        process.cuda_is_started()
+        _found = context, _usable(_properties(context.device, context, driver, toolkit))
+    return _found[1]
 
 
 @contextlib.contextmanager
@@ -91,9 +102,17 @@ def errors(doing: str, asked: int = 0) -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        if isinstance(error, DeviceError) or not _of_the_driver(error):
+        told = told_of(error, doing, asked)
+        if told is None:
             raise
-        raise DeviceError(f"{doing}: {_explained(str(error), asked)}") from error
+        raise told from error
+
+
+def told_of(error: Exception, doing: str, asked: int = 0) -> DeviceError | None:
+    """What to raise of an error of the driver's, as `errors`; None of any other."""
+    if isinstance(error, DeviceError) or not _of_the_driver(error):
+        return None
+    return DeviceError(f"{doing}: {_explained(str(error), asked)}")
 
 
 def _numba_cuda() -> Any:
@@ -136,6 +155,8 @@ def _no_device(text: str) -> str:
         return f"the NVIDIA driver sees no GPU{where}; nvidia-smi has to list one"
     if "MISMATCH" in text or "COMPAT_NOT_SUPPORTED" in text:
         return f"the NVIDIA driver's parts are of different versions ({text}); restart the machine, or reinstall it"
+    if "NOT_INITIALIZED" in text or "fork" in text:
+        return f"the NVIDIA driver cannot be used ({text}), as in {process.FORKED}; nvidia-smi has to list the GPU"
     return f"the NVIDIA driver cannot be used ({text}); nvidia-smi has to list the GPU"
 
 
@@ -222,6 +243,18 @@ def _explained(text: str, asked: int) -> str:
             f"the GPU does not take the whole grid at once ({what}), as when another program keeps a part of it; end "
             f"that, or {_ELSEWHERE}"
         )
+    if "STREAM_CAPTURE" in what:
+        return (
+            f"a CUDA graph is being captured ({what}); only Stream.step can be captured, with a device array, of a "
+            f"stream that was made for the captured one: model.stream(cuda_stream=...)"
+        )
+    if "CONTEXT" in what or "INVALID_HANDLE" in what or "INVALID_RESOURCE" in what:
+        return (
+            f"the GPU's context is not that in which the model was loaded ({what}): the GPU was reset, or another one "
+            f"is current in this thread; load the model again, or make its GPU current"
+        )
+    if "NOT_INITIALIZED" in what or "DEINITIALIZED" in what:
+        return f"the driver is not at hand ({what}), as in {process.FORKED}"
     if "LAUNCH_TIMEOUT" in what:
         return f"the call ran into the time limit of a GPU that drives a display ({what}); use a smaller n"
     if "ILLEGAL" in what or "LAUNCH_FAILED" in what or "ECC" in what or "ASSERT" in what:

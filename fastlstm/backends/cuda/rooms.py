@@ -1,20 +1,22 @@
-"""Buffers on the device: a program's, which are only read, and those that a call or stream writes; and the launch."""
+"""Buffers on the device: a program's, which are only read, and those that launches write; and the launch."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import inspect
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
-from numba import cuda
-from numpy.typing import NDArray
+from numpy.typing import DTypeLike, NDArray
 
 from fastlstm.backends.base import Drawing, Pair
-from fastlstm.backends.cuda import calls
+from fastlstm.backends.cuda import calls, memory
 from fastlstm.backends.cuda import packing as p
 from fastlstm.backends.cuda import settings as c
 from fastlstm.backends.cuda.fit import Fit
+from fastlstm.backends.cuda.interface import LEGACY, DeviceArray
 from fastlstm.backends.cuda.kernels import argument_types, loop, loop_spilled
 from fastlstm.backends.cuda.packing import Program
 from fastlstm.backends.cuda.primitives import LANES
@@ -27,28 +29,13 @@ class Loaded:
     """A program and its buffers on the device."""
 
     program: Program
-    weights: Any
-    table: Any
-    lookup: Any
+    weights: DeviceArray
+    table: DeviceArray
+    lookup: DeviceArray
 
     @classmethod
     def of(cls, program: Program) -> Loaded:
-        return cls(program, *map(cuda.to_device, (program.weights, program.table, program.lookup)))
-
-
-@dataclass(frozen=True)
-class Data:
-    """What a launch reads and writes, on the device; None where it does not.
-
-    xs (B, T, D) or ids (B, T), lengths (B,);  ys (B, n, V) or drawn (B, n);  lookup in place of the program's
-    """
-
-    lengths: Any
-    xs: Any = None
-    ids: Any = None
-    ys: Any = None
-    drawn: Any = None
-    lookup: Any = None
+        return cls(program, *map(memory.put, (program.weights, program.table, program.lookup)))
 
 
 def placed(program: Program, fitted: Fit) -> NDArray[np.int32]:
@@ -69,31 +56,27 @@ def placed(program: Program, fitted: Fit) -> NDArray[np.int32]:
 
 
 class Room:
-    """What launches of `batch` rows write: state, exchanged words, arenas that do not fit into shared memory.
+    """What launches of `batch` rows write besides their answers: exchanged words, arenas that do not fit into shared
+    memory; and the launch itself, which is prepared once.
 
+    stream  the CUDA stream that launches are in
     Not for two calls at a time.
     """
 
-    def __init__(self, loaded: Loaded, fitted: Fit, batch: int) -> None:
+    def __init__(self, loaded: Loaded, fitted: Fit, batch: int, stream: int = LEGACY) -> None:
         program = loaded.program
-        self.loaded, self.fitted, self.batch = loaded, fitted, batch
+        self.loaded, self.fitted, self.batch, self.stream = loaded, fitted, batch, stream
         self.dtype = program.table.dtype
-        self._sizes = [part.stop - part.start for slot in program.states for part in (slot.c, slot.h)]
-        self._operations = cuda.to_device(placed(program, fitted).ravel())
-        self._operations_of_one = cuda.to_device(program.operations.ravel())
+        self._operations = memory.put(placed(program, fitted).ravel())
+        self._operations_of_one = memory.put(program.operations.ravel())
         words = 2 * fitted.row_groups * fitted.rows * (program.words + 1) * (self.dtype.itemsize // 4)
-        self._words = cuda.to_device(np.zeros(words if fitted.unit_groups > 1 else 1, np.uint64))
-        self._counters = cuda.to_device(np.zeros(c.COUNTERS * fitted.row_groups, np.uint64))
-        self._state = cuda.to_device(np.zeros((batch, max(1, sum(self._sizes))), self.dtype))
+        self._words = memory.put(np.zeros(words if fitted.unit_groups > 1 else 1, np.uint64))
+        self._counters = memory.put(np.zeros(c.COUNTERS * fitted.row_groups, np.uint64))
         self._spill = None
         if not fitted.arena_resident:
-            self._spill = cuda.device_array((fitted.blocks, fitted.rows * program.sizes.row_size), self.dtype)
-        self._scratch = cuda.device_array((1, 1), np.int32), cuda.device_array((1, 1), np.float64)
-        self._none = {
-            "xs": cuda.device_array((1, 1, 1), self.dtype), "ids": cuda.device_array((1, 1), np.int64),
-            "ys": cuda.device_array((1, 1, 1), self.dtype), "drawn": cuda.device_array((1, 1), np.int64),
-            "lookup": loaded.lookup,
-        }  # fmt: skip
+            shape = fitted.blocks, fitted.rows * program.sizes.row_size
+            self._spill = memory.allocated(shape, self.dtype)
+        self._scratch = memory.allocated((1, 1), np.int32), memory.allocated((1, 1), np.float64)
         entry = program.input
         self._width = program.output.stop - program.output.start
         self._fixed = {
@@ -104,37 +87,51 @@ class Room:
             c.TARGET: program.output.start, c.OUTPUTS: self._width, c.PENDING: program.pending,
             c.BATCH: batch, c.PACKED: 2 if program.weights.dtype == np.uint32 else 1,
         }  # fmt: skip
-        self._no_stop = cuda.to_device(np.array([-1], np.int64))
+        self._nothing = memory.put(np.full(4, -1, np.int64))
+        self.launcher = self.another_launcher()
 
-    def set_state(self, state: Sequence[Pair]) -> None:
-        if state:
-            self._state.copy_to_device(np.concatenate([a for pair in state for a in pair], axis=1))
+    def another_launcher(self) -> calls.Launcher:
+        """Of the room's kernel, with what does not change from call to call."""
+        spilled, loaded = self._spill is not None, self.loaded
+        kernel = loop_spilled if spilled else loop
+        kinds = argument_types(self.dtype, loaded.program.weights.dtype, spilled)
+        nothing = {
+            "xs": self._empty((1, 1, 1), self.dtype), "ids": self._empty((1, 1), np.int64),
+            "lengths": self._empty((1,), np.int64), "ys": self._empty((1, 1, 1), self.dtype),
+            "drawn": self._empty((1, 1), np.int64), "stop": self._empty((1,), np.int64),
+            "state": self._empty((1, 1), self.dtype), "lookup": loaded.lookup,
+        }  # fmt: skip
+        given = nothing | {
+            "operations": self._operations, "weights": loaded.weights, "table": loaded.table, "words": self._words,
+            "counters": self._counters, "spill": self._spill, "order": self._scratch[0], "mass": self._scratch[1],
+            "temperature": 0.0, "top_p": 1.0, "call": (0,) * c.COUNT,
+        }  # fmt: skip
+        fitted, names = self.fitted, _parameters(kernel)
+        self._nothing_of = {name: nothing[name] for name in ("xs", "ids", "ys", "drawn", "stop", "lookup")}
+        return calls.Launcher(
+            kernel, kinds, fitted.blocks, fitted.threads, fitted.shared_bytes, [given[name] for name in names],
+            self.stream,
+        )  # fmt: skip
 
-    def state(self) -> list[Pair]:
-        """A copy."""
-        if not self._sizes:
-            return []
-        parts = np.split(self._state.copy_to_host(), np.cumsum(self._sizes)[:-1], axis=1)
-        parts = [np.ascontiguousarray(part) for part in parts]
-        return list(zip(parts[::2], parts[1::2], strict=True))
+    def place(self, name: str) -> int:
+        """Of an argument of the kernel, by its name."""
+        return _parameters(loop_spilled if self._spill is not None else loop)[name]
 
-    def launch(self, data: Data, steps: int, outputs: int = 1, **more: Any) -> None:
-        """Launch `launcher`'s kernel once."""
-        self.launcher(data, steps, outputs, **more)()
-
-    def launcher(
-        self, data: Data, steps: int, outputs: int = 1, drawing: Drawing | None = None, first: int = 0,
-        free: bool = False,
-    ) -> Callable[[], None]:  # fmt: skip
-        """A call that launches `kernels.loop` over all rows of the room, on data that may change from call to call.
+    def write(
+        self, launcher: calls.Launcher, steps: int, outputs: int = 1, drawing: Drawing | None = None, first: int = 0,
+        free: bool = False, **arrays: DeviceArray,
+    ) -> None:  # fmt: skip
+        """What the next launch of all rows of the room is to do.
 
         steps    T;  outputs  n, where `free` runs on after the prime. A single step reads each weight where it lies:
                  to copy it into shared memory first would only take time
         first    the call's row that is row 0 here
+        arrays   state (B, .) as `packed`, which the launch replaces, and lengths (B,); xs (B, T, D) or ids (B, T);
+                 ys (B, n, V) or drawn (B, n); stop (S,); lookup in place of the program's
         """
-        program, fitted, chosen = self.loaded.program, self.fitted, drawing or Drawing()
+        chosen = drawing or Drawing()
         if drawing is not None and drawing.temperature:
-            self._make_scratch(1 << (self._width - 1).bit_length())
+            self._make_scratch(1 << (self._width - 1).bit_length(), launcher)
         call = self._fixed | {
             c.STEPS: steps, c.OUTPUT_STEPS: outputs, c.FREE: int(free), c.MEETING: MEETING,
             c.DRAWS: 0 if drawing is None else 2 if drawing.temperature else 1,
@@ -142,23 +139,67 @@ class Room:
             c.SEED_LOW: chosen.seed & 0xFFFFFFFF, c.SEED_HIGH: chosen.seed >> 32, c.POSITION: chosen.position,
             c.FIRST_ROW: first,
         }  # fmt: skip
-        stop = cuda.to_device(chosen.stop) if chosen.stop.size else self._no_stop
-        given = {name: self._none[name] if getattr(data, name) is None else getattr(data, name) for name in self._none}
-        spill = () if self._spill is None else (self._spill,)
         operations = self._operations if steps + outputs > 2 else self._operations_of_one
-        return calls.launcher(
-            loop_spilled if spill else loop,
-            argument_types(self.dtype, program.weights.dtype, bool(spill)),
-            fitted.blocks, fitted.threads, fitted.shared_bytes,
-            (
-                operations, self.loaded.weights, self.loaded.table, given["lookup"], self._words, self._counters,
-                *spill, self._state, given["xs"], given["ids"], data.lengths, given["ys"], given["drawn"], stop,
-                *self._scratch, float(chosen.temperature), float(chosen.top_p or 1.0),
-                tuple(int(call[k]) for k in range(c.COUNT)),
-            ),
-        )  # fmt: skip
+        given = self._nothing_of | arrays | {
+            "operations": operations, "temperature": float(chosen.temperature), "top_p": float(chosen.top_p or 1.0),
+            "call": tuple(int(call[k]) for k in range(c.COUNT)),
+        }  # fmt: skip
+        for name, value in given.items():
+            launcher.set(self.place(name), value)
 
-    def _make_scratch(self, size: int) -> None:
+    def launch(self, steps: int, outputs: int = 1, **more: Any) -> None:
+        """`write` and launch."""
+        self.write(self.launcher, steps, outputs, **more)
+        self.launcher.launch()
+
+    def _empty(self, shape: tuple[int, ...], dtype: DTypeLike) -> DeviceArray:
+        """What stands for an array that a launch has none of; as `stop` an id that there is not."""
+        return DeviceArray(self._nothing.owner, self._nothing.address, shape, dtype)
+
+    def _make_scratch(self, size: int, launcher: calls.Launcher) -> None:
         if self._scratch[0].shape[1] < size:
             shape = (self.fitted.blocks, size)
-            self._scratch = cuda.device_array(shape, np.int32), cuda.device_array(shape, np.float64)
+            self._scratch = memory.allocated(shape, np.int32), memory.allocated(shape, np.float64)
+            for name, array in zip(("order", "mass"), self._scratch, strict=True):
+                launcher.set(self.place(name), array)
+
+
+@lru_cache
+def _parameters(kernel: Any) -> dict[str, int]:
+    names = inspect.signature(getattr(kernel, "py_func", None) or kernel.fn).parameters
+    return {name: k for k, name in enumerate(names)}
+
+
+# The state of a batch as a launch takes it: (B, .), of each row every layer's c and h side by side.
+
+
+def state_width(program: Program) -> int:
+    """Elements of a row; one at least, as the kernel's arrays are not empty."""
+    return max(1, sum(_sizes(program)))
+
+
+def packed(program: Program, state: Sequence[Pair], batch: int) -> NDArray[np.floating]:
+    """(B, .) in C order."""
+    if not state:
+        return np.zeros((batch, 1), program.table.dtype)
+    return np.concatenate([a for pair in state for a in pair], axis=1)
+
+
+def unpacked(program: Program, state: NDArray[np.floating]) -> list[Pair]:
+    """(B, .) -> the (c, h) of each layer, copies."""
+    parts = np.split(state, np.cumsum(_sizes(program))[:-1], axis=1) if program.states else []
+    parts = [np.ascontiguousarray(part) for part in parts]
+    return list(zip(parts[::2], parts[1::2], strict=True))
+
+
+def parts_of(program: Program, state: DeviceArray) -> list[tuple[DeviceArray, DeviceArray]]:
+    """The same on the GPU, of its memory."""
+    found, at = [], 0
+    for size in _sizes(program):
+        found.append(state.part(at, at + size, axis=1))
+        at += size
+    return list(zip(found[::2], found[1::2], strict=True))
+
+
+def _sizes(program: Program) -> list[int]:
+    return [part.stop - part.start for slot in program.states for part in (slot.c, slot.h)]

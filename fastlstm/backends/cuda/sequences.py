@@ -1,20 +1,13 @@
-"""The first layer's products with all inputs of a sequence, in one matrix product before the loop."""
+"""The kernel for the first layer's products with all inputs of a sequence; `ahead.py` launches it."""
 
 from __future__ import annotations
 
-from importlib.util import find_spec
-from typing import Any
-
 from numba import cuda
 
-from fastlstm.backends.cuda.device import simulated
 from fastlstm.backends.cuda.jit import kernel
 from fastlstm.backends.cuda.primitives import LANES
 from fastlstm.backends.cuda.products import sums_of
 from fastlstm.backends.cuda.settings import MANY
-
-_WARPS = 2 if simulated() else 8  # of a block
-_BLOCKS = 2 if simulated() else 1024  # at most
 
 
 @kernel
@@ -39,19 +32,3 @@ def multiply(xs, columns, bias, out):
             r, k = m + item // 4, n + item % 4
             if r < rows and k < width:
                 out[r, k] = sums[place + item] + bias[k]
-
-
-def products(xs: Any, columns: Any, bias: Any, out: Any) -> None:
-    """`multiply` of device arrays, xs (M, K) and columns (N, K): by cuBLAS where CuPy is installed."""
-    if not simulated() and find_spec("cupy") is not None:
-        import cupy
-
-        target = cupy.asarray(out)
-        cupy.matmul(cupy.asarray(xs), cupy.asarray(columns).T, out=target)
-        target += cupy.asarray(bias)
-        cupy.cuda.get_current_stream().synchronize()
-        return
-    tasks = -(-out.shape[0] // MANY) * -(-out.shape[1] // 4)
-    shared = _WARPS * 4 * MANY * out.dtype.itemsize
-    grid = min(_BLOCKS, -(-tasks // _WARPS)), _WARPS * LANES
-    multiply[(*grid, 0, shared)](xs.reshape(xs.size), columns.reshape(columns.size), bias, out)

@@ -374,3 +374,43 @@ def test_kernels_are_handed_what_they_are_compiled_for(monkeypatch):
             model.run(np.zeros((2, 2, 3)), lengths=[2, 1])
             model.stream().step(np.zeros(3))
     assert {kernel.fn.__name__ for kernel in seen} == {"loop", "loop_spilled", "multiply"}
+
+
+def test_too_many_weights(monkeypatch):
+    """An error that says so, at once: before they are packed where they are counted, else when an offset overflows."""
+    layers = models.layers_of([models.lstm(np.random.default_rng(1), 3, 4)], "float32")
+    message = r"matrices have 112 elements, and device 'cuda' takes {:,}, .*; pass device='cpu'"
+    with monkeypatch.context() as patch, pytest.raises(fastlstm.DeviceError, match=message.format(111)):
+        patch.setattr(backend, "_MOST", 111)
+        fastlstm.Model(layers, device="cuda")
+
+    def overflows(*arguments, **more):
+        np.full(1, 0, np.int32)[0] = 2**31
+
+    monkeypatch.setattr(backend, "lower", overflows)
+    with pytest.raises(fastlstm.DeviceError, match=message.format(2**31 - 1)):
+        fastlstm.Model(layers, device="cuda")
+
+
+def test_arguments_are_looked_at_before_the_gpu(monkeypatch):
+    """Where there is none, an argument that is wrong anyway is what is told."""
+
+    def none():
+        raise fastlstm.DeviceError("no GPU")
+
+    monkeypatch.setattr("fastlstm.backends.cuda.device.find", none)
+    layers = models.layers_of([models.lstm(np.random.default_rng(1), 3, 4)], "float32")
+    for more, message in (
+        ({"dtype": "int32"}, "dtype is 'int32'"),
+        ({"weights": "float8"}, "weights is 'float8'"),
+        ({"dtype": "float64", "weights": "bfloat16"}, "pass dtype='float32'"),
+        ({"threads": 2}, "the GPU's, as many as"),
+        ({"threads": 0}, "threads is 0"),
+    ):
+        with pytest.raises(fastlstm.ArgumentError, match=message):
+            fastlstm.Model(layers, device="cuda", **more)
+    with pytest.raises(fastlstm.ArgumentError, match="at least one LSTM"):
+        fastlstm.Model(models.layers_of([models.dense(np.random.default_rng(1), 3, 4)]), device="cuda")
+    for given in (layers, [fastlstm.Bidirectional(layers, layers)]):
+        with pytest.raises(fastlstm.DeviceError, match="no GPU"):
+            fastlstm.Model(given, device="cuda")

@@ -259,14 +259,14 @@ loading._load_lib_no_cache = load
 from fastlstm.backends.cuda import device
 device._driver = lambda: (12, 9)
 """
-    assert f"(Failure finding {library}): pip install 'fastlstm[cuda]'" in python(hidden + FOUND)
+    assert f"(Failure finding {library}): pip install 'numba-cuda[cu12]>=0.30'" in python(hidden + FOUND)
 
 
 def test_no_numba_cuda(monkeypatch):
     monkeypatch.setattr(device, "simulated", lambda: False)
     monkeypatch.setattr(device, "find_spec", lambda name: None)
     with pytest.raises(
-        fastlstm.DeviceError, match=r"numba-cuda, which is not installed: pip install 'fastlstm\[cuda\]'"
+        fastlstm.DeviceError, match=r"numba-cuda, which is not installed: pip install 'numba-cuda\[cu12\]>=0.30'"
     ):
         device.find()
 

@@ -14,16 +14,17 @@ from fastlstm.backends.cuda import device, memory
 from fastlstm.backends.cuda.ahead import Products
 from fastlstm.backends.cuda.fit import Fit, fit
 from fastlstm.backends.cuda.interface import LEGACY, DeviceArray
-from fastlstm.backends.cuda.packing import lower, takes_products
+from fastlstm.backends.cuda.packing import Program, lower, takes_products
 from fastlstm.backends.cuda.parcel import Parcel
 from fastlstm.backends.cuda.process import Held
 from fastlstm.backends.cuda.rooms import Loaded, Room, packed, parts_of, state_width, unpacked
-from fastlstm.backends.narrow import FULL, INT8
+from fastlstm.backends.narrow import FULL, INT8, matrices
 from fastlstm.errors import DeviceError
 from fastlstm.layers import Layer
 
 _LONG = 64  # rows times steps from which a sequence's products with the first layer's kernel are computed beforehand
 _KEPT = 8  # rooms and parcels for later calls
+_MOST = 2**31 - 1  # elements of the matrices
 _EQUAL = 64  # batches whose rows are equally long, whose lengths are kept
 
 DevicePair = tuple[DeviceArray, DeviceArray]
@@ -38,7 +39,7 @@ class CudaBackend:
         self.properties = device.find()
         self.held = Held()
         self.layers, self.dtype, self.storage = list(layers), dtype, storage
-        self.program = lower(layers, dtype, storage)
+        self.program = _lowered(self.layers, dtype, storage)
         with device.errors("putting the weights on the GPU", asked=self.program.weights.nbytes):
             self.loaded = Loaded.of(self.program)
         self._products: Products | None = None
@@ -222,6 +223,20 @@ class CudaBackend:
                 room.launch(steps, n, drawing=drawing, first=rows.start, free=True, stop=ends, **parts)
             found, ids = parcel.fetch()
         return ids, unpacked(self.program, found)
+
+
+def _lowered(layers: Sequence[Layer], dtype: np.dtype, storage: int) -> Program:
+    """The program. Raise DeviceError where its offsets do not fit into the kernel's integers."""
+    elements = sum(matrix.size for _, matrix in matrices(layers))
+    try:
+        if elements <= _MOST:
+            return lower(layers, dtype, storage)
+    except OverflowError:  # by what the matrices are filled up with
+        pass
+    raise DeviceError(
+        f"the model's matrices have {elements:,} elements, and device 'cuda' takes {_MOST:,}, as 32-bit offsets reach "
+        f"them; pass device='cpu'"
+    )
 
 
 def given_is(parts: Sequence[DevicePair], given: Sequence[DeviceArray]) -> bool:

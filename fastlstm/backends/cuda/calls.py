@@ -23,8 +23,8 @@ def prepare(kernel: Any, argument_types: Sequence[Any]) -> int:
     kernel  what `cuda.jit` gives; it is launched as always, or by a `Launcher`: a grid at once, and with all shared
             memory there is
     numba-cuda itself stays at 48 KiB (its issue 94), and starts a grid at once only where `this_grid` is called. A
-    kernel has one limit: with that of one launch, one that was prepared before could fail. Of a context that was
-    closed, numba-cuda keeps the kernel's address, which means nothing in the next.
+    kernel has one limit: with that of one launch, one that was prepared before could fail. In the context that comes
+    after one was closed, a kernel is asked for anew.
     """
     if simulated():
         return 0

@@ -126,7 +126,7 @@ def _numba_cuda() -> Any:
 
 
 def _install() -> str:
-    return "pip install 'fastlstm[cuda]'"
+    return "pip install 'numba-cuda[cu12]>=0.30', as fastlstm's extra 'cuda' does"
 
 
 def _driver() -> tuple[int, int]:
@@ -253,7 +253,7 @@ def _explained(text: str, asked: int) -> str:
             f"the GPU's context is not that in which the model was loaded ({what}): the GPU was reset, or another one "
             f"is current in this thread; load the model again, or make its GPU current"
         )
-    if "NOT_INITIALIZED" in what or "DEINITIALIZED" in what:
+    if "INITIALIZED" in what or "forking" in what:
         return f"the driver is not at hand ({what}), as in {process.FORKED}"
     if "LAUNCH_TIMEOUT" in what:
         return f"the call ran into the time limit of a GPU that drives a display ({what}); use a smaller n"

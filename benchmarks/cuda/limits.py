@@ -214,9 +214,9 @@ def _program(model: Model) -> Program:
 def needed(model: Model, batch: int, found: Properties) -> dict[str, float]:
     """What a step reads of each memory, and exchanges: each weight once. Of shared memory as if all blocks did so."""
     layout, program = fitted(model, batch, found), _program(model)
-    sizes = [product.units * product.columns * product.column_bytes for product in program.sizes.products]
-    kept = sum(size for size, resident in zip(sizes, layout.resident, strict=True) if resident)
-    outside = sum(sizes) - kept
+    sizes = program.sizes.products
+    kept = sum(each.units * each.columns * stays for each, stays in zip(sizes, layout.kept, strict=True))
+    outside = sum(each.units * each.columns * each.column_bytes for each in sizes) - kept
     return {
         "shared memory": kept / layout.unit_groups * found.multiprocessors,
         "L2": outside if outside <= found.l2_bytes / 2 else 0,

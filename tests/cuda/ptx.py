@@ -1,14 +1,18 @@
 """What the CUDA kernels compile to, without a GPU: PTX by NVVM, then machine code by ptxas, which tells what it takes.
 
-python -m tests.cuda.ptx 7.0,9.0 [name ...]     JSON: kernel -> registers; shared, stack and spilled bytes; seconds
+python -m tests.cuda.ptx "name: 7.0,9.0" ...     JSON: kernel -> registers; shared, stack and spilled bytes; seconds
 """
 
+import gc
 import json
+import os
 import re
 import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
 from importlib.util import find_spec
 from pathlib import Path
 from types import SimpleNamespace
@@ -67,32 +71,37 @@ def assembled(text: str, capability: tuple[int, int], most_registers: int | None
     }
 
 
-def report(signatures, capabilities: list[tuple[int, int]]) -> dict[str, dict[str, int]]:
+def report(signatures, wanted: Iterable[tuple[str, tuple[int, int]]]) -> dict[str, dict[str, int]]:
     """ "name, sm_90" -> what it takes.
 
     signatures  name -> (kernel, argument types, threads)
-    Numba's own part of the work, which is most of it, is done once for all capabilities.
+    Numba's own part of the work, which is most of it, is done once for all kernels and capabilities: they share most
+    functions. ptxas works beside it.
     """
-    found = {}
-    for name, (kernel, argument_types, threads) in signatures.items():
-        for major, minor in capabilities:
-            start = time.perf_counter()
+
+    def taken(text, capability, kernel, threads):
+        start = time.perf_counter()
+        said = assembled(text, capability, kernel.targetoptions.get("max_registers"))
+        seconds = round(time.perf_counter() - start, 1)
+        return {**said, "threads": threads, "lines": text.count("\n"), "assembling_seconds": seconds}
+
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        found = {}
+        for name, (major, minor) in wanted:
+            kernel, argument_types, threads = signatures[name]
             text = ptx(kernel, argument_types, (major, minor))
-            taken = assembled(text, (major, minor), kernel.targetoptions.get("max_registers"))
-            seconds = round(time.perf_counter() - start, 1)
-            found[f"{name}, sm_{major}{minor}"] = {
-                **taken,
-                "threads": threads,
-                "lines": text.count("\n"),
-                "seconds": seconds,
-            }
-    return found
+            found[f"{name}, sm_{major}{minor}"] = pool.submit(taken, text, (major, minor), kernel, threads)
+        return {name: result.result() for name, result in found.items()}
 
 
 if __name__ == "__main__":
+    gc.disable()  # a fifth of Numba's time, which makes many objects and drops few
     from benchmarks.cuda import limits
     from fastlstm.backends.cuda import kernels
 
     known = kernels.SIGNATURES | limits.SIGNATURES
-    wanted = {name: signature for name, signature in known.items() if name in sys.argv[2:] or not sys.argv[2:]}
-    print(json.dumps(report(wanted, [tuple(map(int, one.split("."))) for one in sys.argv[1].split(",")]), indent=1))
+    wanted = []
+    for one in sys.argv[1:]:
+        name, _, capabilities = one.partition(": ")
+        wanted += [(name, tuple(map(int, each.split(".")))) for each in (capabilities or "9.0").split(",")]
+    print(json.dumps(report(known, wanted), indent=1))

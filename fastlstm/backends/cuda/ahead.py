@@ -15,8 +15,7 @@ from fastlstm.backends.cuda.interface import DeviceArray
 from fastlstm.backends.cuda.packing import lower
 from fastlstm.backends.cuda.primitives import LANES
 from fastlstm.backends.cuda.rooms import Loaded, Room
-from fastlstm.backends.cuda.sequences import multiply
-from fastlstm.backends.cuda.settings import MANY
+from fastlstm.backends.cuda.sequences import ROWS, multiply
 from fastlstm.layers import Layer
 
 _BYTES = 256 << 20  # of products at a time
@@ -77,8 +76,8 @@ class Products:
                 return
             except Exception as error:  # of cuBLAS, of a CuPy for another CUDA, of its own pool of memory
                 self._without(error)
-        tasks = -(-out.shape[0] // MANY) * -(-out.shape[1] // 4)
-        shared = _WARPS * 4 * MANY * out.dtype.itemsize
+        tasks = -(-out.shape[0] // ROWS) * -(-out.shape[1] // 4)
+        shared = _WARPS * 4 * ROWS * out.dtype.itemsize
         given = rows.reshape(rows.size), self._columns.reshape(self._columns.size), self._bias, out
         real = from_dtype(out.dtype)
         kinds = real[::1], real[::1], real[::1], real[:, ::1]

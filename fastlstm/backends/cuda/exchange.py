@@ -18,7 +18,7 @@ from numba import cuda
 
 from fastlstm.backends.cuda import settings as c
 from fastlstm.backends.cuda.jit import device
-from fastlstm.backends.cuda.primitives import arrivals, arrive, pause, peek, post
+from fastlstm.backends.cuda.primitives import arrivals, arrive, pause, peek, post, quotient
 
 
 @device
@@ -50,26 +50,22 @@ def meet(call, counters, group, turn):
 @device
 def take(call, words, group, stamp, arena, target, word, units, places, count):
     """All units of a product, of the `count` rows in `places` -> the arena, at `target`. Threads wait for the words."""
-    thread, threads, size = cuda.threadIdx.x, cuda.blockDim.x, call[c.ROW_SIZE]
-    total, zero = count * units, arena.dtype.type(0)
-    for first in range(thread, total, 4 * threads):
-        row, unit = _split(first, units, places, count)
-        more, other = _split(min(first + threads, total - 1), units, places, count)
-        third, unit3 = _split(min(first + 2 * threads, total - 1), units, places, count)
-        fourth, unit4 = _split(min(first + 3 * threads, total - 1), units, places, count)
+    threads, size = cuda.blockDim.x, call[c.ROW_SIZE]
+    total, zero, first = count * units, arena.dtype.type(0), cuda.threadIdx.x
+    while first < total:
+        row, unit = split(first, units, places, count)
+        more, other = split(min(first + threads, total - 1), units, places, count)
+        third, unit3 = split(min(first + 2 * threads, total - 1), units, places, count)
+        fourth, unit4 = split(min(first + 3 * threads, total - 1), units, places, count)
         at = place_of(call, group, stamp, row, word + unit)
         at2 = place_of(call, group, stamp, more, word + other)
         at3 = place_of(call, group, stamp, third, word + unit3)
         at4 = place_of(call, group, stamp, fourth, word + unit4)
-        while True:  # four loads on their way at a time
+        while True:  # four loads on their way at a time; beyond the end all are the last one's
             came, value = peek(words, at, stamp, zero)
-            came2, came3, came4, value2, value3, value4 = True, True, True, zero, zero, zero
-            if first + threads < total:
-                came2, value2 = peek(words, at2, stamp, zero)
-            if first + 2 * threads < total:
-                came3, value3 = peek(words, at3, stamp, zero)
-            if first + 3 * threads < total:
-                came4, value4 = peek(words, at4, stamp, zero)
+            came2, value2 = peek(words, at2, stamp, zero)
+            came3, value3 = peek(words, at3, stamp, zero)
+            came4, value4 = peek(words, at4, stamp, zero)
             if came and came2 and came3 and came4:
                 break
             pause(stamp)
@@ -80,21 +76,23 @@ def take(call, words, group, stamp, arena, target, word, units, places, count):
             arena[third * size + target + unit3] = value3
         if first + 3 * threads < total:
             arena[fourth * size + target + unit4] = value4
+        first += 4 * threads
 
 
 @device
-def _split(index, units, places, count):
+def split(index, units, places, count):
     """(row, unit) of the index-th of count * units values; without a division where there is one row."""
     if count == 1:
         return places[0], index
-    k = index // units
+    k = quotient(index, units)
     return places[k], index - k * units
 
 
 @device
 def take_pending(call, arena, target, units, places, count):
     """`take` in a row group of one block."""
-    size = call[c.ROW_SIZE]
-    for index in range(cuda.threadIdx.x, count * units, cuda.blockDim.x):
-        row, unit = _split(index, units, places, count)
+    size, index = call[c.ROW_SIZE], cuda.threadIdx.x
+    while index < count * units:
+        row, unit = split(index, units, places, count)
         arena[row * size + target + unit] = arena[row * size + call[c.PENDING] + unit]
+        index += cuda.blockDim.x

@@ -30,6 +30,7 @@ _EXCHANGE = 1e-6
 _WORD = 8  # bytes of a result that is exchanged
 _AS_GOOD = 1.01  # times the least cost: of these layouts that of fewest blocks
 
+_PIECE = 512  # bytes of a column that a warp reads at a time: a slice that is not whole is of whole ones
 _TILE = 4  # columns that a warp computes at a time, and what rows are a multiple of
 _WARP = 32
 _LEAST_THREADS = 128
@@ -45,7 +46,7 @@ class Fit:
     rows            batch rows of a group, at most
     launches        one after the other, where the batch is larger than the groups' rows
     threads         of a block
-    resident        of each product, whether its slice is copied into shared memory when the kernel starts
+    kept            of each product, bytes of each column that are copied into shared memory when the kernel starts
     arena_resident  whether the block's arena lies in shared memory
     shared_bytes    of a block
     seconds         a step of the whole batch is reckoned to take
@@ -58,7 +59,7 @@ class Fit:
     rows: int
     launches: int
     threads: int
-    resident: tuple[bool, ...]
+    kept: tuple[int, ...]
     arena_resident: bool
     shared_bytes: int
     seconds: float
@@ -78,7 +79,7 @@ class _Layout:
     unit_groups: int
     rows: int
     launches: int
-    resident: tuple[bool, ...]
+    kept: tuple[int, ...]
     arena_resident: bool
     shared_bytes: int
 
@@ -97,26 +98,30 @@ def fit(sizes: Sizes, device: Properties, batch: int) -> Fit:
     chip, memory, exchanges = _parts(sizes, best, rates, 2 * _L2_LATENCY / device.clock)
     floor = max(chip, memory) + exchanges
     return Fit(
-        best.row_groups, best.unit_groups, best.rows, best.launches, _threads(sizes, device, best), best.resident,
+        best.row_groups, best.unit_groups, best.rows, best.launches, _threads(sizes, device, best), best.kept,
         best.arena_resident, best.shared_bytes, costs[best], floor, _text(sizes, device, best, floor),
     )  # fmt: skip
 
 
 def _layouts(sizes: Sizes, device: Properties, batch: int) -> Iterator[_Layout]:
-    most_units = max(product.units for product in sizes.products)
+    most_units = max((product.units for product in sizes.products), default=1)
     for row_groups in sorted({-(-batch // -(-batch // k)) for k in range(1, min(batch, device.multiprocessors) + 1)}):
         of_group = -(-batch // row_groups)
         for unit_groups in range(1, min(most_units, device.multiprocessors // row_groups) + 1):
-            yield _layout(sizes, device, row_groups, unit_groups, of_group)
+            layout = _layout(sizes, device, row_groups, unit_groups, of_group)
+            if batch > (row_groups - 1) * layout.rows * layout.launches:  # else a group has nothing to do
+                yield layout
 
 
 def _layout(sizes: Sizes, device: Properties, row_groups: int, unit_groups: int, of_group: int) -> _Layout:
-    """The arena first, which everything reads, then the largest slices.
+    """The arena first, which everything reads, then the smallest slices, then of a larger one what there is room for.
+
+    Waiting for L2 takes its time however little comes from there: so as few products as can be wait.
 
     of_group  rows that a group has to do, in as many launches as it takes
     """
     program = _sixteen(sizes.operations * COLUMNS * 4)
-    limit, row = device.shared_per_block - SCRATCH_BYTES - program, sizes.row_size * sizes.itemsize
+    limit, row = device.shared_per_block - SCRATCH_BYTES - program, sizes.own_places(unit_groups)[1] * sizes.itemsize
     if limit < 16:
         raise DeviceError(
             f"{device.name}: a block has {device.shared_per_block} bytes of shared memory, and the program of "
@@ -124,17 +129,18 @@ def _layout(sizes: Sizes, device: Properties, row_groups: int, unit_groups: int,
         )
     arena_resident = _sixteen(ROW_BYTES) + _sixteen(row) <= limit
     room = (limit - 32) // (ROW_BYTES + row * arena_resident)  # 32: both parts are rounded up
-    rows = _rows(of_group, max(1, room))
+    rows = _rows(of_group, max(1, min(room, (1 << 31) // row)))  # an arena's bytes are counted in 32 bits
     launches = -(-of_group // rows)
     rows = _rows(-(-of_group // launches), rows)
     used = _sixteen(rows * ROW_BYTES) + _sixteen(rows * row) * arena_resident
-    slices = [_sixteen(_share(product, unit_groups) * product.column_bytes) for product in sizes.products]
-    resident = [False] * len(slices)
-    for k in sorted(range(len(slices)), key=lambda k: -slices[k]):
-        if used + slices[k] <= limit:
-            resident[k], used = True, used + slices[k]
+    kept = [0] * len(sizes.products)
+    shares = [_share(product, unit_groups) for product in sizes.products]
+    for k in sorted(range(len(kept)), key=lambda k: shares[k] * sizes.products[k].column_bytes):
+        whole, room = sizes.products[k].column_bytes, (limit - used) // shares[k]
+        kept[k] = whole if whole <= room else room // _PIECE * _PIECE
+        used += shares[k] * kept[k]
     shared = SCRATCH_BYTES + program + used
-    return _Layout(row_groups, unit_groups, rows, launches, tuple(resident), arena_resident, shared)
+    return _Layout(row_groups, unit_groups, rows, launches, tuple(kept), arena_resident, shared)
 
 
 def _rows(wanted: int, room: int) -> int:
@@ -143,9 +149,9 @@ def _rows(wanted: int, room: int) -> int:
     return 1 if wanted == 1 or room < _TILE else min(whole, room // _TILE * _TILE)
 
 
-def _passes(rows: int) -> int:
+def _passes(rows: int, itemsize: int) -> int:
     """How often a warp reads a weight."""
-    return -(-rows // (FEW if rows <= FEW else MANY))
+    return -(-rows // (1 << FEW if rows <= 2 << FEW else 1 << MANY - (itemsize >> 3)))
 
 
 def _share(product: Product, unit_groups: int) -> int:
@@ -171,18 +177,19 @@ def _parts(sizes: Sizes, layout: _Layout, rates: _Rates, exchange: float) -> tup
 
     exchange  seconds of one, without the words' own bytes
     """
-    rows, passes = layout.rows, _passes(layout.rows)
+    rows, passes = layout.rows, _passes(layout.rows, sizes.itemsize)
     from_l2 = min(rates.fill, rates.l2 / (layout.row_groups * layout.unit_groups))
     chip, streamed, exchanges = 0.0, 0, 0.0
-    for product, resident in zip(sizes.products, layout.resident, strict=True):
+    for product, kept in zip(sizes.products, layout.kept, strict=True):
         columns = -(-_share(product, layout.unit_groups) // _TILE) * _TILE
         weights = columns * product.column_bytes * passes
         vectors = columns // _TILE * product.column_bytes * rows
         multiplied = columns * rows * product.column_bytes / sizes.itemsize / rates.multiply
-        in_shared = weights * resident + vectors * layout.arena_resident
-        outside = weights * (not resident) + vectors * (not layout.arena_resident)
+        near = weights * kept / product.column_bytes
+        in_shared = near + vectors * layout.arena_resident
+        outside = weights - near + vectors * (not layout.arena_resident)
         chip += max(multiplied, in_shared / rates.shared, outside / from_l2)
-        streamed += product.units * product.columns * product.column_bytes * (not resident)
+        streamed += product.units * product.columns * (product.column_bytes - kept)
         if layout.unit_groups > 1:
             exchanges += exchange + rows * product.units * _WORD / from_l2
     # Each half of the cache keeps what its multiprocessors read.
@@ -192,9 +199,9 @@ def _parts(sizes: Sizes, layout: _Layout, rates: _Rates, exchange: float) -> tup
 
 def _threads(sizes: Sizes, device: Properties, layout: _Layout) -> int:
     """A warp a tile, and no thread with many words to wait for."""
-    passes = _passes(layout.rows)
-    tiles = max(-(-_share(product, layout.unit_groups) // _TILE) * passes for product in sizes.products)
-    words = max(product.units for product in sizes.products) * layout.rows * (layout.unit_groups > 1)
+    passes = _passes(layout.rows, sizes.itemsize)
+    tiles = max((-(-_share(each, layout.unit_groups) // _TILE) * passes for each in sizes.products), default=1)
+    words = max((each.units for each in sizes.products), default=0) * layout.rows * (layout.unit_groups > 1)
     wanted = max(tiles * _WARP, -(-words // _WORDS_A_THREAD))
     return min(MOST_THREADS, device.threads_per_sm, max(_LEAST_THREADS, -(-wanted // _WARP) * _WARP))
 
@@ -209,10 +216,13 @@ def _text(sizes: Sizes, device: Properties, layout: _Layout, floor: float) -> st
         again = f", {layout.launches} times" if layout.launches > 1 else ""
         first += f"; {layout.rows} row{'s'[: layout.rows - 1]} at a time{again}"
     lines = [first]
-    for product, resident in zip(sizes.products, layout.resident, strict=True):
+    for product, kept in zip(sizes.products, layout.kept, strict=True):
         units = -(-product.units // layout.unit_groups)
         size = units * product.columns * product.column_bytes
-        where = "stay in shared memory" if resident else "are read at each step"
+        where = "stay in shared memory" if kept else "are read at each step"
+        if 0 < kept < product.column_bytes:
+            stay = units * product.columns * kept / 1024
+            where = f"are read at each step but for {stay:.3g}, which stay in shared memory"
         lines.append(f"{product.name}: {units} of {product.units} units a block, whose {size / 1024:.3g} KiB {where}")
     if not layout.arena_resident:
         lines.append("vectors do not fit into shared memory")

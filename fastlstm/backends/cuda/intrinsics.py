@@ -10,22 +10,23 @@ from numba import types
 from numba.cuda import cgutils
 from numba.cuda.extending import intrinsic
 
+from fastlstm.backends.cuda.settings import FEW, MANY
+
 LANES = 32
 _EVERY_LANE = 0xFFFFFFFF
 
 
-def _loaded4(context, builder, array_type, memory, index):
-    """Four numbers of an array from `index` on, in one load.
+def _loaded4(context, builder, array_type, memory, at):
+    """Four numbers of an array from the byte `at` on, in one load.
 
-    They begin on a 16-byte boundary. An array of uint32 holds bfloat16 weights, two a word, and `index` counts weights:
-    the word itself is the first as a float32, and shifted up it is the second (`narrow.py`); 8 bytes, on a boundary.
+    They begin on a 16-byte boundary. An array of uint32 holds bfloat16 weights, two a word, and 8 bytes are four: the
+    word itself is the first as a float32, and shifted up it is the second (`narrow.py`).
     """
     narrow = array_type.dtype == types.uint32
     lanes = 2 if narrow else 4
-    at = builder.ashr(index, ir.Constant(index.type, 1)) if narrow else index
-    place = builder.gep(context.make_array(array_type)(context, builder, memory).data, [at])
+    data = builder.bitcast(context.make_array(array_type)(context, builder, memory).data, ir.IntType(8).as_pointer())
     vector = ir.VectorType(context.get_value_type(array_type.dtype), lanes)
-    loaded = builder.load(builder.bitcast(place, vector.as_pointer()))
+    loaded = builder.load(builder.bitcast(builder.gep(data, [at]), vector.as_pointer()))
     loaded.align = 8 if narrow else 16
     numbers = [builder.extract_element(loaded, _constant(k, 32)) for k in range(lanes)]
     if not narrow:
@@ -34,13 +35,20 @@ def _loaded4(context, builder, array_type, memory, index):
     return [builder.bitcast(half, ir.FloatType()) for half in halves]
 
 
+def _bytes(array_type):
+    """Of a number in the array."""
+    return 2 if array_type.dtype == types.uint32 else array_type.dtype.bitwidth // 8
+
+
 @intrinsic
 def load4(typing_context, array, index):
-    """`_loaded4` as a tuple."""
+    """`_loaded4` from a number on, as a tuple."""
     element = types.float32 if array.dtype == types.uint32 else array.dtype
 
     def generate_code(context, builder, signature, arguments):
-        return cgutils.pack_array(builder, _loaded4(context, builder, array, *arguments))
+        memory, index = arguments
+        at = builder.mul(index, _constant(_bytes(array)))
+        return cgutils.pack_array(builder, _loaded4(context, builder, array, memory, at))
 
     return types.UniTuple(element, 4)(array, types.int64), generate_code
 
@@ -58,53 +66,136 @@ def no_sums(typing_context, array, rows):
 
 
 @intrinsic
-def multiplied(typing_context, sums, weights, columns, further, arena, rows, x, lane, depth):
-    """A lane's part of sums[4 * r + k] += the sum over j of weights[columns[k] + further + j] * arena[rows[r] + x + j].
+def multiplied(typing_context, sums, weights, columns, further, arena, rows, x, lane, begin, end):
+    """A lane's part of sums[4 * r + k] += the sum over j of weights[columns[k] + further + j] * row r's arena[x + j].
 
     sums     a tuple of 4 * R numbers, of R rows; that many registers
-    columns  a tuple of 4;  rows  a tuple of R;  j  below depth, in groups of four, each lane the next group
+    columns  a tuple of 4;  rows  a tuple of R, the bytes at which they begin;  j  from begin to end, in groups of four,
+             of which a lane takes every 32nd: always the same ones, wherever it begins
     In Numba's own words: of four rows 64 lines, and of a loop over 16 rows sums that lie in memory.
     """
 
     def generate_code(context, builder, signature, arguments):
-        begin, weight, starts, offset, vector, places, at, number, high = arguments
-        starts = [builder.add(start, offset) for start in cgutils.unpack_tuple(builder, starts)]
-        places = [builder.add(place, at) for place in cgutils.unpack_tuple(builder, places)]
-        low = builder.mul(number, _constant(4))
+        numbers, weight, starts, offset, vector, places, at, number, low, high = arguments
+        numbers = cgutils.unpack_tuple(builder, numbers)
+        # Numbers of elements fit into 31 bits, and a register each.
+        offset, at, number, low, high = (_short(builder, value) for value in (offset, at, number, low, high))
+        own = builder.shl(number, _constant(2, 32))
+        # The lane's first group that does not lie before `begin`.
+        later = builder.add(builder.sub(low, own), _constant(4 * LANES - 1, 32))
+        low = builder.add(own, builder.and_(later, _constant(-4 * LANES, 32)))
+        before, ready = builder.block, builder.append_basic_block()
+        loop, after = builder.append_basic_block(), builder.append_basic_block()
+        builder.cbranch(builder.icmp_signed("<", low, high), ready, after)
+        builder.position_at_end(ready)
+        starts = [builder.add(_short(builder, start), offset) for start in cgutils.unpack_tuple(builder, starts)]
+        starts = [_scaled(builder, start, weights) for start in starts]
+        of_rows = [builder.sext(place, ir.IntType(64)) for place in cgutils.unpack_tuple(builder, places)]
         real = context.get_value_type(sums.dtype)
         fma = builder.module.declare_intrinsic("llvm.fma", [real], ir.FunctionType(real, [real] * 3))
-        loop, after = builder.append_basic_block(), builder.append_basic_block()
-        begin, enters = cgutils.unpack_tuple(builder, begin), builder.icmp_signed("<", low, high)
-        before = builder.block
-        builder.cbranch(enters, loop, after)
+        builder.branch(loop)
         builder.position_at_end(loop)
-        k = builder.phi(low.type)
-        running = [builder.phi(number.type) for number in begin]
-        factors = [_loaded4(context, builder, weights, weight, builder.add(start, k)) for start in starts]
+        k, *running = phis = [builder.phi(value.type) for value in (low, *numbers)]
         results = list(running)
-        for r, place in enumerate(places):
-            row = _loaded4(context, builder, arena, vector, builder.add(place, k))
+        of_weights, of_vector = _scaled(builder, k, weights), _scaled(builder, builder.add(k, at), arena)
+        factors = [_loaded4(context, builder, weights, weight, builder.add(start, of_weights)) for start in starts]
+        for r, place in enumerate(of_rows):
+            row = _loaded4(context, builder, arena, vector, builder.add(place, of_vector))
             for c, column in enumerate(factors):
                 for a, b in zip(column, row, strict=True):
                     results[4 * r + c] = builder.call(fma, [a, b, results[4 * r + c]])
-        following = builder.add(k, _constant(4 * LANES))
-        again = builder.icmp_signed("<", following, high)
-        k.add_incoming(low, before)
-        k.add_incoming(following, loop)
-        builder.cbranch(again, loop, after)
+        following = builder.add(k, _constant(4 * LANES, 32))
+        for phi, first, again in zip(phis, (low, *numbers), (following, *results), strict=True):
+            phi.add_incoming(first, ready)
+            phi.add_incoming(again, loop)
+        builder.cbranch(builder.icmp_signed("<", following, high), loop, after)
         builder.position_at_end(after)
-        final = []
-        for number, phi, result in zip(begin, running, results, strict=True):
-            phi.add_incoming(number, before)
-            phi.add_incoming(result, loop)
-            end = builder.phi(number.type)
-            end.add_incoming(number, before)
-            end.add_incoming(result, loop)
-            final.append(end)
-        return cgutils.pack_array(builder, final)
+        pairs = zip(numbers, results, strict=True)
+        return cgutils.pack_array(builder, [_either(builder, a, before, b, loop) for a, b in pairs])
 
     long = types.int64
-    return sums(sums, weights, columns, long, arena, rows, long, long, long), generate_code
+    return sums(sums, weights, columns, long, arena, rows, long, long, long, long), generate_code
+
+
+def _scaled(builder, index, array_type):
+    """Bytes before the number of that index (32 bits), in 64 bits."""
+    return builder.mul(builder.sext(index, ir.IntType(64)), _constant(_bytes(array_type)))
+
+
+def _short(builder, value):
+    return builder.trunc(value, ir.IntType(32)) if value.type.width > 32 else value
+
+
+def _either(builder, a, of_a, b, of_b):
+    """a where control came from the block of_a, b where from of_b."""
+    phi = builder.phi(a.type)
+    phi.add_incoming(a, of_a)
+    phi.add_incoming(b, of_b)
+    return phi
+
+
+def _rows_of(starts, count):
+    """generate_code: starts[row] and of the rows after it, `count` in all; the last again where there are fewer."""
+
+    def generate_code(context, builder, signature, arguments):
+        memory, row, end = arguments[:3]
+        last, places = builder.sub(end, _constant(1)), []
+        for k in range(count):
+            at = builder.add(row, _constant(k))
+            at = builder.select(builder.icmp_signed("<", at, last), at, last)
+            place = builder.load(_word(context, builder, starts, memory, at))
+            places.append(builder.sext(place, ir.IntType(64)))
+        return cgutils.pack_array(builder, places)
+
+    return generate_code
+
+
+@intrinsic
+def few_of(typing_context, starts, row, count):
+    """A tuple of starts[row : row + 4], below `count`."""
+    return types.UniTuple(types.int64, 1 << FEW)(starts, types.int64, types.int64), _rows_of(starts, 1 << FEW)
+
+
+@intrinsic
+def many_of(typing_context, starts, row, count, sums):
+    """A tuple of starts[row : row + 16], or 8 where sums are of float64."""
+    many = 1 << MANY - (sums.dtype == types.float64)
+    return types.UniTuple(types.int64, many)(starts, types.int64, types.int64, sums), _rows_of(starts, many)
+
+
+@intrinsic
+def copy4(typing_context, target, to, source, at, j, distance, last):
+    """Four vectors of 16 bytes: target[to + i :] = source[at + i :] for i = j, j + distance ... or `last` beyond it."""
+
+    def generate_code(context, builder, signature, arguments):
+        memory, to, other, at, j, distance, last = arguments
+        vector = ir.VectorType(ir.IntType(32), 4)
+        loaded = []
+        for _ in range(4):
+            i = builder.select(builder.icmp_signed("<", j, last), j, last)
+            place = builder.bitcast(_word(context, builder, source, other, builder.add(at, i)), vector.as_pointer())
+            value = builder.load(place)
+            value.align = 16
+            loaded.append((i, value))
+            j = builder.add(j, distance)
+        for i, value in loaded:
+            place = _word(context, builder, target, memory, builder.add(to, i))
+            builder.store(value, builder.bitcast(place, vector.as_pointer())).align = 16
+        return context.get_dummy_value()
+
+    long = types.int64
+    return types.void(target, long, source, long, long, long, long), generate_code
+
+
+@intrinsic
+def quotient(typing_context, a, b):
+    """a // b of numbers from 0 to 2^31: a fifth of the instructions that 64 bits take."""
+
+    def generate_code(context, builder, signature, arguments):
+        a, b = (builder.trunc(number, ir.IntType(32)) for number in arguments)
+        return builder.zext(builder.udiv(a, b), ir.IntType(64))
+
+    return types.int64(types.int64, types.int64), generate_code
 
 
 def _word(context, builder, words, memory, index):
@@ -230,8 +321,8 @@ def _warp_barrier(builder):
 def warp_sums(typing_context, numbers, lane, place, index):
     """place[index + k] = the sum over the warp's lanes of numbers[k], for all lanes to read; `place` is shared memory.
 
-    numbers  a tuple of 4, 16 or 32. At each stage a lane hands half of its numbers over and adds those it is given: of
-             16 that makes 16 shuffles, not 80. The order of a sum is the same whatever their count
+    numbers  a tuple of a power of two. At each stage a lane hands half of its numbers over and adds those it is given:
+             of 16 that makes 16 shuffles, not 80. The order of a sum is the same whatever their count
     """
 
     def generate_code(context, builder, signature, arguments):

@@ -12,24 +12,40 @@ from fastlstm.backends import scalar as s
 from fastlstm.backends.cuda import packing as p
 from fastlstm.backends.cuda import settings as c
 from fastlstm.backends.cuda.drawing import draw, largest
-from fastlstm.backends.cuda.exchange import meet, place_of
+from fastlstm.backends.cuda.exchange import meet, place_of, split
 from fastlstm.backends.cuda.jit import device, kernel
-from fastlstm.backends.cuda.primitives import pause, peek, post
+from fastlstm.backends.cuda.primitives import LANES, copy4, pause, peek, post
 from fastlstm.backends.cuda.sequences import multiply
 from fastlstm.backends.cuda.steps import advance, begin_rows, enter
 
 
 @device
-def _copy_slices(call, program, weights, slices, member):
-    """This block's part of each resident product -> shared memory."""
-    each = call[c.PACKED]
+def _place(call, program, member):
+    """Which units of each operation are this block's; where its own units' vectors would begin with those before."""
+    groups, o = call[c.UNIT_GROUPS], cuda.threadIdx.x * p.COLUMNS
+    while o < call[c.LAST]:
+        units = program[o + p.UNITS]
+        program[o + p.FIRST], program[o + p.END] = member * units // groups, (member + 1) * units // groups
+        if program[o + p.OWN] != p.NONE:
+            program[o + p.C] -= program[o + p.FIRST]
+        o += cuda.blockDim.x * p.COLUMNS
+    cuda.syncthreads()
+
+
+@device
+def _copy_slices(call, program, weights, slices):
+    """What stays of this block's columns of each product -> shared memory: a column a warp, 16 bytes a lane."""
+    each, vector = call[c.PACKED], 16 // weights.itemsize
+    warp, warps, lane = cuda.threadIdx.x // LANES, cuda.blockDim.x // LANES, cuda.threadIdx.x % LANES
     for o in range(0, call[c.LAST], p.COLUMNS):
-        if program[o + p.OP] < p.STATE and program[o + p.SLICE] != p.NONE:
-            units, of_unit = program[o + p.UNITS], program[o + p.COLUMNS_OF_UNIT] * program[o + p.STRIDE]
-            begin, end = member * units // call[c.UNIT_GROUPS], (member + 1) * units // call[c.UNIT_GROUPS]
-            source, target = (program[o + p.WEIGHTS] + begin * of_unit) // each, program[o + p.SLICE] // each
-            for j in range(cuda.threadIdx.x, (end - begin) * of_unit // each, cuda.blockDim.x):
-                slices[target + j] = weights[source + j]
+        if program[o + p.OP] < p.STATE and program[o + p.KEPT] > 0:
+            kept, stride = program[o + p.KEPT] // each, program[o + p.STRIDE] // each
+            of_unit = program[o + p.COLUMNS_OF_UNIT]
+            source = program[o + p.WEIGHTS] // each + program[o + p.FIRST] * of_unit * stride
+            for column in range(warp, (program[o + p.END] - program[o + p.FIRST]) * of_unit, warps):
+                target = program[o + p.SLICE] // each + column * kept
+                for j in range(lane * vector, kept, 4 * LANES * vector):
+                    copy4(slices, target, weights, source + column * stride, j, LANES * vector, kept - vector)
 
 
 @device
@@ -42,9 +58,12 @@ def _load_state(call, program, arena, state, first, batch):
     for o in range(0, call[c.LAST], p.COLUMNS):
         if program[o + p.OP] == p.STATE:
             of_c, of_h, at = program[o + p.A_DEPTH], program[o + p.B_DEPTH], program[o + p.TARGET]
+            begin, end = 0, of_c
+            if program[o + p.OWN] != p.NONE:
+                begin, end = program[o + p.FIRST], program[o + p.END]
             for r in range(batch):
-                for j in range(thread, of_c, threads):
-                    arena[r * size + program[o + p.A] + j] = state[first + r, at + j]
+                for j in range(begin + thread, end, threads):
+                    arena[r * size + program[o + p.C] + j] = state[first + r, at + j]
                 for j in range(thread, of_h, threads):
                     arena[r * size + program[o + p.B] + j] = state[first + r, at + of_c + j]
     cuda.syncthreads()
@@ -53,16 +72,16 @@ def _load_state(call, program, arena, state, first, batch):
 @device
 def _store_state(call, program, arena, state, first, batch, member):
     """Each block the c of its own units; h, and a c that all have, block 0."""
-    thread, threads, size, groups = cuda.threadIdx.x, cuda.blockDim.x, call[c.ROW_SIZE], call[c.UNIT_GROUPS]
+    thread, threads, size = cuda.threadIdx.x, cuda.blockDim.x, call[c.ROW_SIZE]
     for o in range(0, call[c.LAST], p.COLUMNS):
         if program[o + p.OP] == p.STATE:
             of_c, of_h, at = program[o + p.A_DEPTH], program[o + p.B_DEPTH], program[o + p.TARGET]
             begin, end = 0, of_c if member == 0 else 0
-            if program[o + p.UNITS]:
-                begin, end = member * of_c // groups, (member + 1) * of_c // groups
+            if program[o + p.OWN] != p.NONE:
+                begin, end = program[o + p.FIRST], program[o + p.END]
             for r in range(batch):
                 for j in range(begin + thread, end, threads):
-                    state[first + r, at + j] = arena[r * size + program[o + p.A] + j]
+                    state[first + r, at + j] = arena[r * size + program[o + p.C] + j]
                 if member == 0:
                     for j in range(thread, of_h, threads):
                         state[first + r, at + of_c + j] = arena[r * size + program[o + p.B] + j]
@@ -101,27 +120,28 @@ def _draw_rows(call, k, arena, temperature, top_p, order, mass, tokens, places, 
                words, counters, group, member, stamp, turn):  # fmt: skip
     """The next ids. Of one row every block draws it for itself; of several each its share, and they are exchanged."""
     thread, threads, groups = cuda.threadIdx.x, cuda.blockDim.x, call[c.UNIT_GROUPS]
-    shared = groups > 1 and count > 1
-    zero = arena.dtype.type(0)
-    for i in range(member if shared else 0, count, groups if shared else 1):
+    shared, wide = groups > 1 and count > 1, arena.itemsize // 4  # an id is posted as it is, in the first half word
+    i = member if shared else 0
+    while i < count:
         token = _draw_one(call, places[i], k, arena, temperature, top_p, order, mass, first, scratch)
         if thread == 0:
             if shared:
-                at = place_of(call, group, stamp, places[i], call[c.WORDS] - 1)
-                post(words, at, arena.dtype.type(token), stamp)
+                at = wide * place_of(call, group, stamp, places[i], call[c.WORDS] - 1)
+                post(words, at, np.int32(token), stamp)
             else:
                 _settle(call, places[i], k, token, tokens, drawn, stop, first, member)
+        i += groups if shared else 1
     if shared:
         if call[c.MEETING] == c.BARRIER:
             turn += 1
             meet(call, counters, group, turn)
         for i in range(thread, count, threads):
-            at = place_of(call, group, stamp, places[i], call[c.WORDS] - 1)
-            came, value = peek(words, at, stamp, zero)
+            at = wide * place_of(call, group, stamp, places[i], call[c.WORDS] - 1)
+            came, token = peek(words, at, stamp, np.int32(0))
             while not came:
                 pause(stamp)
-                came, value = peek(words, at, stamp, zero)
-            _settle(call, places[i], k, int(value), tokens, drawn, stop, first, member)
+                came, token = peek(words, at, stamp, np.int32(0))
+            _settle(call, places[i], k, token, tokens, drawn, stop, first, member)
     cuda.syncthreads()
     return turn
 
@@ -136,6 +156,7 @@ def _loop(operations, weights, table, lookup, words, counters, spill, state, xs,
     slices, numbers = cuda.shared.array(0, weights.dtype), cuda.shared.array(0, table.dtype)
     start = p.SCRATCH_BYTES // 4
     tokens, live, places = integers[start:], integers[start + rows :], integers[start + 2 * rows :]
+    starts = integers[start + 3 * rows :]
     start += (p.ROW_BYTES // 4 * rows + 3) // 4 * 4
     program = integers[start:]
     start += (operations.size + 3) // 4 * 4
@@ -153,10 +174,12 @@ def _loop(operations, weights, table, lookup, words, counters, spill, state, xs,
     for r in range(thread, rows, threads):
         tokens[r] = 0
     cuda.syncthreads()
-    _copy_slices(call, program, weights, slices, member)
+    _place(call, program, member)
+    _copy_slices(call, program, weights, slices)
     _load_state(call, program, arena, state, first, batch)
     for t in range(call[c.STEPS] + (call[c.OUTPUT_STEPS] - 1) * call[c.FREE]):
-        count = begin_rows(call, t, ids, lengths, first, batch, tokens, live, places)
+        count = begin_rows(call, t, ids, lengths, first, batch, tokens, live, places, starts,
+                           call[c.ROW_SIZE] * table.itemsize)  # fmt: skip
         if count == 0:
             if t >= call[c.STEPS]:
                 break  # every row has drawn its stop
@@ -164,17 +187,18 @@ def _loop(operations, weights, table, lookup, words, counters, spill, state, xs,
         if call[c.SOURCE] != p.NONE:
             enter(call, t, xs, lengths, first, arena, places, count)
         stamp = np.int32((stamp + 1) & 0x7FFFFFFF)
-        turn = advance(call, program, weights, slices, table, lookup, arena, tokens, places, count, sums, scratch,
-                       words, counters, group, member, stamp, turn)  # fmt: skip
+        turn = advance(call, program, weights, slices, table, lookup, arena, tokens, places, starts, count, sums,
+                       scratch, words, counters, group, stamp, turn)  # fmt: skip
         k = t - (call[c.STEPS] - 1) * call[c.FREE]
         if k >= 0 and call[c.DRAWS]:
             turn = _draw_rows(call, k, arena, temperature, top_p, order, mass, tokens, places, count, drawn, stop,
                               first, scratch, words, counters, group, member, stamp, turn)  # fmt: skip
         elif k >= 0:
-            outputs, size = call[c.OUTPUTS], call[c.ROW_SIZE]
-            for j in range(thread + member * threads, count * outputs, threads * call[c.UNIT_GROUPS]):
-                row = places[j // outputs]
-                ys[first + row, k, j % outputs] = arena[row * size + call[c.TARGET] + j % outputs]
+            outputs, j = call[c.OUTPUTS], thread + member * threads
+            while j < count * outputs:
+                row, unit = split(j, outputs, places, count)
+                ys[first + row, k, unit] = arena[row * call[c.ROW_SIZE] + call[c.TARGET] + unit]
+                j += threads * call[c.UNIT_GROUPS]
     _store_state(call, program, arena, state, first, batch, member)
     if member == 0 and thread == 0:  # all have posted, so all have read these
         counters[base], counters[met] = stamp, turn

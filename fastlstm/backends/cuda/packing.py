@@ -6,7 +6,8 @@ weights  the matrices, (units, columns, K): a unit's columns (an LSTM's gates) s
          of four
 table    biases, peepholes, norms and clips, in the model's dtype
 lookup   (V, width): what an id stands for, an embedding or the first layer's sums before h (`tables.py`)
-arena    of each block: the vectors of its batch rows, complete, `row_size` elements a row; c where the block has units
+arena    of each block: the vectors of its batch rows, complete, `row_size` elements a row; behind them what a block
+         needs of its own units only: most layers' c
 
 Only products are shared out. What needs a whole layer at once (layer norm, softmax, a highway's mix, masks) each block
 computes for itself from the exchanged vector.
@@ -36,18 +37,19 @@ LSTM_CELL, GRU_AFTER, GRU_GATES, GRU_CANDIDATE, DENSE, STATE, GATHER, ONE_HOT, N
 
 # Columns. A product is over A (A_DEPTH) and B (B_DEPTH), in the arena; its columns begin every STRIDE elements of
 # `weights`; BEGIN is what its sums begin with, in `table`, or, with BY_TOKEN, in a row of `lookup`. WORDS is where its
-# results are exchanged, SLICE where the block's part lies in shared memory, both in elements. NONE: not there.
+# results are exchanged, SLICE where the first KEPT elements of each of the block's columns lie in shared memory, all in
+# elements. OWN: which of `Sizes.own` C is. FIRST and END: the block's own units, which it fills in. NONE: not there.
 (
-    OP, UNITS, COLUMNS_OF_UNIT, WEIGHTS, STRIDE, A, A_DEPTH, B, B_DEPTH, BEGIN, BY_TOKEN, WORDS, SLICE,
-    TARGET, C, H, MASK, PEEPHOLES, CLIP, NORM, VALUE, ACTIVATION, RECURRENT_ACTIVATION,
+    OP, UNITS, COLUMNS_OF_UNIT, WEIGHTS, STRIDE, A, A_DEPTH, B, B_DEPTH, BEGIN, BY_TOKEN, WORDS, SLICE, KEPT,
+    TARGET, C, OWN, H, MASK, PEEPHOLES, CLIP, NORM, VALUE, ACTIVATION, RECURRENT_ACTIVATION, FIRST, END,
     COLUMNS,
-) = range(24)  # fmt: skip
+) = range(28)  # fmt: skip
 NONE = -1
 
 # Shared memory of a block before its program: room for reductions, and of each batch row its token, whether it takes
-# part and a place in the list of those that do, int32 each.
+# part and a place in the list of those that do, with the byte at which its row of the arena begins, int32 each.
 SCRATCH_BYTES = 4096
-ROW_BYTES = 12
+ROW_BYTES = 16
 
 _ACROSS = (Activation.SOFTMAX, Activation.LOG_SOFTMAX)
 
@@ -67,25 +69,42 @@ class Sizes:
     """What `fit.py` needs to know of a program.
 
     itemsize    bytes of an element of the state
-    row_size    elements of an arena row
+    row_size    elements of an arena row, without what follows
     operations  rows of the program
     products    in the program's order
+    own         units of each vector of which a block has its own units
     """
 
     itemsize: int
     row_size: int
     operations: int
     products: tuple[Product, ...]
+    own: tuple[int, ...] = ()
+
+    def own_places(self, unit_groups: int) -> tuple[list[int], int]:
+        """Where the own units of each vector begin in an arena row, of so many blocks a row group, and its elements.
+
+        A single block has at the end what it computes until all is computed.
+        """
+        places, at = [], self.row_size
+        for units in self.own:
+            places.append(at)
+            at += padded(-(-units // unit_groups), 4)
+        return places, at + (self.pending if unit_groups == 1 else 0)
+
+    @property
+    def pending(self) -> int:
+        """Elements for the results of any product."""
+        return padded(max((product.units for product in self.products), default=0), 4)
 
 
 @dataclass(frozen=True)
 class Program:
     """See above.
 
-    operations  (N, COLUMNS) int32, SLICE not filled in
+    operations  (N, COLUMNS) int32; where they lie in a block (SLICE, KEPT, C of OWN) not filled in
     weights     float32 or float64, or for bfloat16 uint32, two rows a word as `narrow.py` has them
     input       where x goes in an arena row; None where the model takes ids
-    pending     where in an arena row a single block keeps results until all have been computed
     words       results of one batch row that are exchanged in a step
     first       the first layer's kernel (N, D), D padded to a multiple of 4, and its biases (N,), where `lookup` is to
                 be their product with the inputs
@@ -97,7 +116,6 @@ class Program:
     lookup: Array
     input: slice | None
     output: slice
-    pending: int
     words: int
     states: tuple[StateSlot, ...]
     sizes: Sizes
@@ -126,6 +144,7 @@ class _Lowering:
         self.matrices: list[NDArray[np.generic]] = []
         self.numbers: list[Array] = []
         self.products: list[Product] = []
+        self.own: list[int] = []
         self.states: list[StateSlot] = []
         self.lookup = np.zeros((1, 1), dtype)
         self.first: tuple[Array, Array] | None = None
@@ -151,12 +170,11 @@ class _Lowering:
             entry = slice(source, source + size)
         for layer in rest:
             source, size = self._layer(layer, source)
-        pending = self._room(max((product.units for product in self.products), default=0))
         empty = np.zeros(4, np.uint32 if self.storage == BFLOAT16 else self.dtype)
-        sizes = Sizes(self.dtype.itemsize, self.row_size, len(self.rows), tuple(self.products))
+        sizes = Sizes(self.dtype.itemsize, self.row_size, len(self.rows), tuple(self.products), tuple(self.own))
         return Program(
             np.stack(self.rows), np.concatenate([*self.matrices, empty]), np.concatenate([*self.numbers, empty[:1]],
-            dtype=self.dtype), self.lookup, entry, slice(source, source + size), pending, self.words,
+            dtype=self.dtype), self.lookup, entry, slice(source, source + size), self.words,
             tuple(self.states), sizes, self.first,
         )  # fmt: skip
 
@@ -216,7 +234,7 @@ class _Lowering:
 
     def _emit(self, **columns: int) -> None:
         row = np.full(COLUMNS, NONE, np.int32)
-        row[BY_TOKEN] = 0
+        row[BY_TOKEN] = row[KEPT] = 0
         for name, value in columns.items():
             row[globals()[name]] = value
         self.rows.append(row)
@@ -264,11 +282,15 @@ class _Lowering:
         size = layer.output_size
         h = self._room(size)
         c_size, _ = layer.state_size
-        c = self._room(layer.hidden_size)
-        self.states.append(StateSlot(slice(c, c + c_size), slice(h, h + size)))
         apart = isinstance(layer, LSTM) and _is_apart(layer)
+        if apart:
+            c = {"C": self._room(layer.hidden_size)}
+        else:
+            c = {"OWN": len(self.own)}
+            self.own.append(layer.hidden_size)
+        self.states.append(StateSlot(slice(0, c_size), slice(h, h + size)))
         state = sum(slot.c.stop - slot.c.start + slot.h.stop - slot.h.start for slot in self.states[:-1])
-        self._emit(OP=STATE, A=c, A_DEPTH=c_size, B=h, B_DEPTH=size, TARGET=state, UNITS=0 if apart else c_size)
+        self._emit(OP=STATE, A_DEPTH=c_size, B=h, B_DEPTH=size, TARGET=state, UNITS=0 if apart else c_size, **c)
         if isinstance(layer, LSTM):
             self._lstm(layer, source, h, c, ids, ahead, apart)
         else:
@@ -311,14 +333,14 @@ class _Lowering:
         starts = np.cumsum([0, *(bias.size for _, bias, _ in blocks)])
         return [{"BEGIN": int(start), "BY_TOKEN": 1} for start in starts[:-1]]
 
-    def _lstm(self, layer: LSTM, source: int, h: int, c: int, ids: Embedding | OneHot | None, ahead: bool,
+    def _lstm(self, layer: LSTM, source: int, h: int, c: dict[str, int], ids: Embedding | OneHot | None, ahead: bool,
               apart: bool) -> None:  # fmt: skip
         hidden, norm = layer.hidden_size, layer.layer_norm
         parts = [None if ids is not None or ahead else layer.kernel, layer.recurrent_kernel]
         m = h if layer.projection is None else self._room(hidden)
         cell = {
             "PEEPHOLES": self._number(*(layer.peepholes or [None])),
-            "CLIP": self._number(layer.cell_clip), "C": c, "MASK": self.mask,
+            "CLIP": self._number(layer.cell_clip), "MASK": self.mask, **c,
             "ACTIVATION": layer.activation, "RECURRENT_ACTIVATION": layer.recurrent_activation,
         }  # fmt: skip
         if not apart:
@@ -336,7 +358,8 @@ class _Lowering:
             name = f"{layer.name} projection"
             self._dense(name, layer.projection, None, m, h, Activation.LINEAR, layer.proj_clip, self.mask)
 
-    def _gru(self, layer: GRU, source: int, h: int, kept: int, ids: Embedding | OneHot | None, ahead: bool) -> None:
+    def _gru(self, layer: GRU, source: int, h: int, kept: dict[str, int], ids: Embedding | OneHot | None,
+             ahead: bool) -> None:  # fmt: skip
         """With reset_after four columns a unit: z, r, the candidate's part of x, and that of h, which r multiplies.
 
         Without it two products: z, which stays in `kept`, and r, which gives r * h; then the candidate.
@@ -363,10 +386,10 @@ class _Lowering:
         )
         scaled = self._room(layer.hidden_size)
         parts = [None if looked_up else kernel[:, zr], recurrent[:, zr]]
-        self._product(layer.name, GRU_GATES, parts, 2, A=source, B=h, TARGET=scaled, C=kept, **first, **cell)
+        self._product(layer.name, GRU_GATES, parts, 2, A=source, B=h, TARGET=scaled, **kept, **first, **cell)
         parts = [None if looked_up else kernel[:, candidate], recurrent[:, candidate]]
         self._product(
-            f"{layer.name} candidate", GRU_CANDIDATE, parts, 1, A=source, B=scaled, TARGET=h, C=kept, **second, **cell
+            f"{layer.name} candidate", GRU_CANDIDATE, parts, 1, A=source, B=scaled, TARGET=h, **kept, **second, **cell
         )
 
 

@@ -39,19 +39,23 @@ class Loaded:
 
 
 def placed(program: Program, fitted: Fit) -> NDArray[np.int32]:
-    """The operations, with where the block's slices lie in its shared memory."""
+    """The operations, with where the block's own vectors lie in its arena, and its slices in its shared memory."""
     sizes, operations = program.sizes, program.operations.copy()
+    places, row_size = sizes.own_places(fitted.unit_groups)
+    for row in operations:
+        if row[p.OWN] != p.NONE:
+            row[p.C] = places[row[p.OWN]]
     at = p.SCRATCH_BYTES
-    arena = fitted.rows * sizes.row_size * sizes.itemsize * fitted.arena_resident
+    arena = fitted.rows * row_size * sizes.itemsize * fitted.arena_resident
     for size in (fitted.rows * p.ROW_BYTES, sizes.operations * p.COLUMNS * 4, arena):
         at += p.padded(size, 16)
     rows = [row for row in operations if row[p.OP] < p.STATE]
-    for row, product, resident in zip(rows, sizes.products, fitted.resident, strict=True):
-        if resident:
-            row[p.SLICE] = at // (product.column_bytes // row[p.STRIDE])
-            at += p.padded(-(-product.units // fitted.unit_groups) * product.columns * product.column_bytes, 16)
+    for row, product, kept in zip(rows, sizes.products, fitted.kept, strict=True):
+        element = product.column_bytes // row[p.STRIDE]
+        row[p.SLICE], row[p.KEPT] = at // element, kept // element
+        at += -(-product.units // fitted.unit_groups) * product.columns * kept
     assert at == fitted.shared_bytes, (at, fitted)
-    assert fitted.threads // LANES * 4 * c.MANY * sizes.itemsize <= p.SCRATCH_BYTES, fitted
+    assert fitted.threads // LANES * (4 << c.MANY) * sizes.itemsize <= p.SCRATCH_BYTES, fitted
     return operations
 
 
@@ -65,26 +69,29 @@ class Room:
 
     def __init__(self, loaded: Loaded, fitted: Fit, batch: int, stream: int = LEGACY) -> None:
         program = loaded.program
+        _, row_size = program.sizes.own_places(fitted.unit_groups)
         self.loaded, self.fitted, self.batch, self.stream = loaded, fitted, batch, stream
         self.dtype = program.table.dtype
-        self._operations = memory.put(placed(program, fitted).ravel())
-        self._operations_of_one = memory.put(program.operations.ravel())
+        operations = placed(program, fitted)
+        self._operations = memory.put(operations.ravel())
+        operations[:, p.KEPT] = 0
+        self._operations_of_one = memory.put(operations.ravel())
         words = 2 * fitted.row_groups * fitted.rows * (program.words + 1) * (self.dtype.itemsize // 4)
         self._words = memory.put(np.zeros(words if fitted.unit_groups > 1 else 1, np.uint64))
         self._counters = memory.put(np.zeros(c.COUNTERS * fitted.row_groups, np.uint64))
         self._spill = None
         if not fitted.arena_resident:
-            shape = fitted.blocks, fitted.rows * program.sizes.row_size
+            shape = fitted.blocks, fitted.rows * row_size
             self._spill = memory.allocated(shape, self.dtype)
         self._scratch = memory.allocated((1, 1), np.int32), memory.allocated((1, 1), np.float64)
         entry = program.input
         self._width = program.output.stop - program.output.start
         self._fixed = {
-            c.UNIT_GROUPS: fitted.unit_groups, c.ROWS: fitted.rows, c.ROW_SIZE: program.sizes.row_size,
+            c.UNIT_GROUPS: fitted.unit_groups, c.ROWS: fitted.rows, c.ROW_SIZE: row_size,
             c.LAST: program.operations.size, c.WORDS: program.words + 1,
             c.SOURCE: p.NONE if entry is None else entry.start,
             c.INPUTS: 0 if entry is None else entry.stop - entry.start,
-            c.TARGET: program.output.start, c.OUTPUTS: self._width, c.PENDING: program.pending,
+            c.TARGET: program.output.start, c.OUTPUTS: self._width, c.PENDING: row_size - program.sizes.pending,
             c.BATCH: batch, c.PACKED: 2 if program.weights.dtype == np.uint32 else 1,
         }  # fmt: skip
         self._nothing = memory.put(np.full(4, -1, np.int64))

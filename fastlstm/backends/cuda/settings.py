@@ -31,8 +31,9 @@ STAMPS, BARRIER = 0, 1
 # In `counters`, of each row group: the last step's stamp, how often the blocks have met, and their arrivals.
 COUNTERS = 3
 
-# Batch rows that a warp computes at a time, where there is more than one. With 16 of them registers do not suffice.
-FEW, MANY = 4, 8
+# Batch rows that a warp computes at a time, where there is more than one, by bits to shift: 4, and from 9 rows on 16;
+# of float64 8, as registers do not suffice for more.
+FEW, MANY = 2, 4
 
 # Of a block. With more each would have fewer registers than eight rows by four columns take, and eight warps have
 # enough loads on their way: tried with ptxas, 512 threads spilled 264 bytes each.

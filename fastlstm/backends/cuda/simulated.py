@@ -10,6 +10,8 @@ import time
 
 import numpy as np
 
+from fastlstm.backends.cuda.settings import FEW, MANY
+
 LANES = 4
 PATIENCE = 60.0  # seconds that a thread waits for others
 
@@ -27,16 +29,35 @@ def no_sums(array, rows):
     return (array.dtype.type(0),) * (4 * len(rows))
 
 
-def multiplied(sums, weights, columns, further, arena, rows, x, lane, depth):
+def multiplied(sums, weights, columns, further, arena, rows, x, lane, begin, end):
     sums = list(sums)
-    for k in range(4 * lane, depth, 4 * LANES):
+    for k in (k for k in range(4 * lane, end, 4 * LANES) if k >= begin):
         factors = [load4(weights, column + further + k) for column in columns]
         for r, row in enumerate(rows):
-            vector = load4(arena, row + x + k)
+            vector = load4(arena, row // arena.itemsize + x + k)
             for c, column in enumerate(factors):
                 for a, b in zip(column, vector, strict=True):
                     sums[4 * r + c] = sums[4 * r + c] + a * b
     return tuple(sums)
+
+
+def few_of(starts, row, count):
+    return tuple(int(starts[min(row + k, count - 1)]) for k in range(1 << FEW))
+
+
+def many_of(starts, row, count, sums):
+    return tuple(int(starts[min(row + k, count - 1)]) for k in range(1 << MANY - (sums.itemsize == 8)))
+
+
+def copy4(target, to, source, at, j, distance, last):
+    size = 16 // source.itemsize
+    for i in (min(j + k * distance, last) for k in range(4)):
+        assert (to + i) % size == 0 == (at + i) % size, "a device would not copy this"
+        target[to + i : to + i + size] = source[at + i : at + i + size]
+
+
+def quotient(a, b):
+    return a // b
 
 
 def _bits(value):

@@ -28,9 +28,10 @@ def _of_warps(value, scratch):
     cuda.syncthreads()
 
 
-@device
+@called
 def block_sum(value, scratch):
     """The sum of the threads' float64 `value`, the same bits in all; scratch: shared, one a warp."""
+    apart()
     _of_warps(warp_sum(value), scratch)
     total = 0.0
     for k in range(cuda.blockDim.x // LANES):
@@ -38,8 +39,9 @@ def block_sum(value, scratch):
     return total
 
 
-@device
+@called
 def block_largest(value, scratch):
+    apart()
     _of_warps(warp_largest(value), scratch)
     largest = scratch[0]
     for k in range(1, cuda.blockDim.x // LANES):

@@ -1,7 +1,7 @@
 /* A libcuda of paper: enough of the driver for numba-cuda to find a device, to load a kernel and to be told of errors.
    FAKE_INIT, FAKE_ALLOC, FAKE_LAUNCH: what these calls return; FAKE_<n>: the value of device attribute n.
-   A launch is written to stdout, and what was set before it; with FAKE_SAY the name of every call instead, and memory is
-   the host's. Nothing is computed. */
+   A launch is written to stdout, and what was set before it; with FAKE_SAY=1 the name of every call instead (2: nothing),
+   and memory is the host's. Nothing is computed. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -15,7 +15,7 @@ static int number(const char *name, int otherwise) {
 
 static int saying(void) { return number("FAKE_SAY", 0); }
 static void said(const char *name) {
-    if (saying()) printf("%s\n", name), fflush(stdout);
+    if (saying() == 1) printf("%s\n", name), fflush(stdout);
 }
 #define SAY said(__func__)
 
@@ -98,7 +98,7 @@ static int cuPointerGetAttribute(int *value, int which, void *pointer) {
 }
 static int cuEventCreate(void **event, unsigned flags) { SAY; *event = (void *)0x50; return flags == 2 ? 0 : 1; }
 static int named(void *stream, void *event) {
-    if (saying()) printf("  %p\n", stream), fflush(stdout);
+    if (saying() == 1) printf("  %p\n", stream), fflush(stdout);
     return event == (void *)0x50 ? 0 : 400;
 }
 static int cuEventRecord(void *event, void *stream) { SAY; return named(stream, event); }

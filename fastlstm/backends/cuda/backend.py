@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -17,7 +18,7 @@ from fastlstm.backends.cuda.interface import LEGACY, DeviceArray
 from fastlstm.backends.cuda.packing import Program, lower, takes_products
 from fastlstm.backends.cuda.parcel import Parcel
 from fastlstm.backends.cuda.process import Held
-from fastlstm.backends.cuda.rooms import Loaded, Room, packed, parts_of, state_width, unpacked
+from fastlstm.backends.cuda.rooms import Loaded, Room, packed, parts_of, state_width, unpacked, whole_of
 from fastlstm.backends.narrow import FULL, INT8, matrices
 from fastlstm.errors import DeviceError
 from fastlstm.layers import Layer
@@ -118,7 +119,7 @@ class CudaBackend:
         if steps == 0:
             return np.zeros(shape, self.dtype), [(c.copy(), h.copy()) for c, h in state]
         self.held.check("run")
-        nbytes = xs.nbytes + int(np.prod(shape, dtype=np.int64)) * self.dtype.itemsize
+        nbytes = xs.nbytes + math.prod(shape) * self.dtype.itemsize
         with device.errors("run", asked=nbytes), self._parcel() as parcel:
             sent = parcel.send([lengths, xs, packed(self.program, state, batch)], shape, self.dtype)
             on_device, inputs, after, ys = sent
@@ -137,7 +138,7 @@ class CudaBackend:
         shape = batch, steps, self.width
         self.held.check("run")
         size = memory.aligned(batch * state_width(self.program) * self.dtype.itemsize)
-        nbytes = size + int(np.prod(shape, dtype=np.int64)) * self.dtype.itemsize
+        nbytes = size + math.prod(shape) * self.dtype.itemsize
         with device.errors("run", asked=nbytes):
             whole, order = memory.allocated((nbytes,), np.uint8), memory.Order()
             after = DeviceArray(whole.owner, whole.address, (batch, state_width(self.program)), self.dtype)
@@ -157,18 +158,19 @@ class CudaBackend:
         """The layers' states -> one array."""
         if state is None or not self.program.states:
             return memory.clear(target)
-        given, parts = [a for pair in state for a in pair], parts_of(self.program, target)
+        given = [a for pair in state for a in pair]
+        whole = whole_of(self.program, given)
+        if whole is not None:
+            memory.check_here(whole, self.held.device, "state")
+            order.after(whole.stream)
+            return memory.copy(whole, target)
         for k, a in enumerate(given):
             if isinstance(a, DeviceArray):
                 memory.check_here(a, self.held.device, f"state of layer {k // 2}")
                 order.after(a.stream)
             else:
                 given[k] = memory.put(a) if a.size else DeviceArray(None, 0, a.shape, a.dtype)
-        whole = given[0]
-        together = DeviceArray(whole.owner, whole.address, target.shape, target.dtype, whole.strides)
-        if given_is(parts_of(self.program, together), given):
-            return memory.copy(together, target)
-        for source, part in zip(given, [a for pair in parts for a in pair], strict=True):
+        for source, part in zip(given, [a for pair in parts_of(self.program, target) for a in pair], strict=True):
             memory.copy(source, part)
         return None
 
@@ -212,7 +214,7 @@ class CudaBackend:
         dtype = np.dtype(np.int64) if drawing else self.dtype
         self.held.check("generate")
         stop = drawing.stop if drawing is not None and drawing.stop.size else np.full(1, -1, np.int64)
-        nbytes = prime.nbytes + int(np.prod(shape, dtype=np.int64)) * dtype.itemsize
+        nbytes = prime.nbytes + math.prod(shape) * dtype.itemsize
         with device.errors("generate", asked=nbytes), self._parcel() as parcel:
             sent = parcel.send([lengths, stop, prime, packed(self.program, state, batch)], shape, dtype)
             limits, ends, inputs, after, outputs = sent
@@ -236,13 +238,4 @@ def _lowered(layers: Sequence[Layer], dtype: np.dtype, storage: int) -> Program:
     raise DeviceError(
         f"the model's matrices have {elements:,} elements, and device 'cuda' takes {_MOST:,}, as 32-bit offsets reach "
         f"them; pass device='cpu'"
-    )
-
-
-def given_is(parts: Sequence[DevicePair], given: Sequence[DeviceArray]) -> bool:
-    """Whether arrays lie as the parts of one do that is packed."""
-    wanted = [a for pair in parts for a in pair]
-    return all(
-        a.owner is b.owner and (not a.size or (a.address == b.address and a.strides == b.strides))
-        for a, b in zip(wanted, given, strict=True)
     )

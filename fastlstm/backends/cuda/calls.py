@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ctypes
-import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -64,9 +63,10 @@ class Launcher:
         self._types = list(argument_types)
         self._kept: list[Any] = [None] * len(argument_types)
         self.launch: Callable[[], None]
+        self._fakes: list[Any] | None = None
         if simulated():
-            self._fakes: list[Any] = [None] * len(argument_types)
-            self.launch = lambda: kernel[blocks, threads, 0, shared_bytes](*self._fakes)
+            self._fakes = fakes = [None] * len(argument_types)
+            self.launch = lambda: kernel[blocks, threads, 0, shared_bytes](*fakes)
         else:
             # An array is an int64 each: nothing, nothing, its elements, their bytes, its address, shape and strides.
             sizes = [5 + 2 * t.ndim if isinstance(t, types.Array) else getattr(t, "count", 1) for t in self._types]
@@ -104,14 +104,17 @@ class Launcher:
 
     def set(self, k: int, value: Any) -> None:
         """Argument k: a DeviceArray in C order, which is kept alive, a number or a tuple of ints."""
+        kept = self._kept[k]
+        if value is kept or (type(value) is tuple and value == kept):
+            return
         kind, self._kept[k] = self._types[k], value
-        if simulated():
+        if self._fakes is not None:
             self._fakes[k] = _as_fake(value) if isinstance(value, DeviceArray) else value
             return
         place = self._places[k]
         if isinstance(kind, types.Array):
             assert value.ndim == kind.ndim and value.contiguous, (k, kind, value)
-            self._values[place + 2 : place + 5] = math.prod(value.shape), value.dtype.itemsize, value.address
+            self._values[place + 2 : place + 5] = value.size, value.dtype.itemsize, value.address
             self._values[place + 5 : place + 5 + 2 * kind.ndim] = *value.shape, *value.strides
         elif isinstance(kind, types.UniTuple):
             self._values[place : place + kind.count] = value

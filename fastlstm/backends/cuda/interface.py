@@ -19,22 +19,24 @@ LEGACY = 1  # the default stream, as the interface numbers it; 0 could be this o
 class DeviceArray:
     """An array on the GPU, which CuPy, PyTorch and Numba take without a copy (`cupy.asarray`, `torch.as_tensor`).
 
-    address  of its first element
-    strides  in bytes
-    stream   the CUDA stream whose work has to be waited for; None: nothing
-    owner    keeps the memory
+    address     of its first element
+    strides     in bytes
+    contiguous  whether it is in C order, without gaps
+    stream      the CUDA stream whose work has to be waited for; None: nothing
+    owner       keeps the memory
     """
 
-    __slots__ = ("_interface", "address", "dtype", "owner", "shape", "stream", "strides")
+    __slots__ = ("_interface", "address", "contiguous", "dtype", "owner", "shape", "size", "stream", "strides")
 
     def __init__(
         self, owner: Any, address: int, shape: tuple[int, ...], dtype: DTypeLike,
         strides: tuple[int, ...] | None = None, stream: int | None = LEGACY,
     ) -> None:  # fmt: skip
         self.owner, self.address, self.shape, self.dtype = owner, address, shape, np.dtype(dtype)
-        self.stream = stream
+        self.stream, self.size = stream, math.prod(shape)
         whole = _strides(shape, self.dtype.itemsize)
         self.strides = whole if strides is None else strides
+        self.contiguous = self.strides == whole or self._without_gaps(whole)
         self._interface: dict[str, Any] | None = None
 
     @property
@@ -51,17 +53,11 @@ class DeviceArray:
         return len(self.shape)
 
     @property
-    def size(self) -> int:
-        return math.prod(self.shape)
-
-    @property
     def nbytes(self) -> int:
         return self.size * self.dtype.itemsize
 
-    @property
-    def contiguous(self) -> bool:
-        """Whether it is in C order without gaps; the stride of an axis of one says nothing."""
-        whole = _strides(self.shape, self.dtype.itemsize)
+    def _without_gaps(self, whole: tuple[int, ...]) -> bool:
+        """The stride of an axis of one says nothing."""
         return not self.size or all(
             mine == its for mine, its, n in zip(self.strides, whole, self.shape, strict=True) if n > 1
         )
@@ -165,6 +161,8 @@ def rows_of(array: DeviceArray) -> bool:
 
 
 def _strides(shape: tuple[int, ...], itemsize: int) -> tuple[int, ...]:
+    if len(shape) == 2:  # most
+        return shape[1] * itemsize, itemsize
     found, step = [], itemsize
     for n in reversed(shape):
         found.append(step)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import weakref
+from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
 
@@ -27,7 +29,7 @@ def aligned(nbytes: int) -> int:
 
 def allocated(shape: tuple[int, ...], dtype: DTypeLike, stream: int = LEGACY) -> DeviceArray:
     """With anything in it."""
-    nbytes = int(np.prod(shape, dtype=np.int64)) * np.dtype(dtype).itemsize
+    nbytes = math.prod(shape) * np.dtype(dtype).itemsize
     owner = cuda.device_array(max(1, nbytes), np.uint8)
     address = owner._ary.ctypes.data if simulated() else owner.__cuda_array_interface__["data"][0]
     return DeviceArray(owner, address, shape, dtype, None, stream)
@@ -51,29 +53,47 @@ def in_simulator(array: DeviceArray) -> NDArray[Any]:
 
 def send(host: NDArray[Any], array: DeviceArray, stream: int = LEGACY) -> None:
     """host -> array, both in C order and of one size; host may be changed when this returns."""
-    if not host.nbytes:
-        return
-    if simulated():
-        in_simulator(array).reshape(-1).view(np.uint8)[:] = host.reshape(-1).view(np.uint8)
-    elif stream == LEGACY:
-        driver.function("cuMemcpyHtoD")(driver.pointer()(array.address), host.ctypes.data, host.nbytes)
-    else:
-        to = driver.stream(stream)
-        driver.function("cuMemcpyHtoDAsync")(driver.pointer()(array.address), host.ctypes.data, host.nbytes, to)
+    if host.nbytes:
+        sender(host, array, stream)()
 
 
 def fetch(array: DeviceArray, host: NDArray[Any], stream: int = LEGACY) -> None:
     """array -> host, when the stream is done: as `send`."""
-    if not host.nbytes:
-        return
+    if host.nbytes:
+        fetcher(array, host, stream)()
+
+
+def sender(host: NDArray[Any], array: DeviceArray, stream: int = LEGACY) -> Callable[[], None]:
+    """A call that sends; what it is given has to live as long."""
     if simulated():
-        host.reshape(-1).view(np.uint8)[:] = in_simulator(array).reshape(-1).view(np.uint8)
-    elif stream == LEGACY:
-        driver.function("cuMemcpyDtoH")(host.ctypes.data, driver.pointer()(array.address), host.nbytes)
-    else:
-        of = driver.stream(stream)
-        driver.function("cuMemcpyDtoHAsync")(host.ctypes.data, driver.pointer()(array.address), host.nbytes, of)
-        driver.function("cuStreamSynchronize")(of)
+        theirs, ours = in_simulator(array).reshape(-1).view(np.uint8), host.reshape(-1).view(np.uint8)
+        return lambda: theirs.__setitem__(slice(None), ours)
+    at, of, size = driver.pointer()(array.address), host.__array_interface__["data"][0], host.nbytes
+    if stream == LEGACY:
+        wait = driver.function("cuMemcpyHtoD")
+        return lambda: wait(at, of, size)
+    give, to = driver.function("cuMemcpyHtoDAsync"), driver.stream(stream)
+    return lambda: give(at, of, size, to)
+
+
+def fetcher(array: DeviceArray, host: NDArray[Any], stream: int = LEGACY) -> Callable[[], None]:
+    """A call that fetches: as `sender`."""
+    if simulated():
+        theirs, ours = in_simulator(array).reshape(-1).view(np.uint8), host.reshape(-1).view(np.uint8)
+        return lambda: ours.__setitem__(slice(None), theirs)
+    at, of, size = driver.pointer()(array.address), host.__array_interface__["data"][0], host.nbytes
+    if stream == LEGACY:
+        wait = driver.function("cuMemcpyDtoH")
+        return lambda: wait(of, at, size)
+    give, done, via = (
+        driver.function("cuMemcpyDtoHAsync"), driver.function("cuStreamSynchronize"), driver.stream(stream)
+    )  # fmt: skip
+
+    def fetch_now() -> None:
+        give(of, at, size, via)
+        done(via)
+
+    return fetch_now
 
 
 def fetched(array: DeviceArray, stream: int | None = None) -> NDArray[Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -38,7 +39,7 @@ class Parcel:
         starts, end = [], 0
         for each, kind in specs:
             starts.append(end)
-            end += memory.aligned(int(np.prod(each, dtype=np.int64)) * kind.itemsize)
+            end += memory.aligned(math.prod(each) * kind.itemsize)
         if end > self._room.nbytes:
             self._room = memory.allocated((_whole(end),), np.uint8, self._stream)
         room, begin = self._room, starts[-1]

@@ -200,12 +200,27 @@ def unpacked(program: Program, state: NDArray[np.floating]) -> list[Pair]:
 
 
 def parts_of(program: Program, state: DeviceArray) -> list[tuple[DeviceArray, DeviceArray]]:
-    """The same on the GPU, of its memory."""
+    """The same on the GPU, of its memory: their owner is the whole."""
     found, at = [], 0
     for size in _sizes(program):
-        found.append(state.part(at, at + size, axis=1))
+        part = state.part(at, at + size, axis=1)
+        part.owner = state
+        found.append(part)
         at += size
     return list(zip(found[::2], found[1::2], strict=True))
+
+
+def whole_of(program: Program, parts: Sequence[Any]) -> DeviceArray | None:
+    """What `parts_of` has given these parts of, c and h of each layer in turn; None where it has not."""
+    whole = getattr(parts[0], "owner", None)
+    if type(whole) is not DeviceArray or whole.shape[1] != sum(_sizes(program)):
+        return None
+    at = whole.address
+    for part, size in zip(parts, _sizes(program), strict=True):
+        if getattr(part, "owner", None) is not whole or part.address != at or part.shape != (whole.shape[0], size):
+            return None
+        at += size * whole.dtype.itemsize
+    return whole
 
 
 def _sizes(program: Program) -> list[int]:

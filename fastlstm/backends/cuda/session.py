@@ -55,6 +55,7 @@ class CudaSession:
         """See `base.Session`."""
         x, own, launch, aim, order = self._x[0], self._input.address, self._launch, self._aim, self._order
         check, flat, stream, of_ids = self._held.check, self._flat, self._stream, self._of_ids
+        send, fetch = memory.sender(self._x, self._input, stream), memory.fetcher(flat, self.output, stream)
         address, other, last = own, None, None  # of the device array that came last
 
         def step(given: Any) -> Any:
@@ -82,13 +83,14 @@ class CudaSession:
                 if found is not None:
                     given = self._id(found, given)
                 x[0] = convert(given)
-                self._check_no_capture("step")
-                memory.send(self._x, self._input, stream)
+                if stream != LEGACY:
+                    self._check_no_capture("step")
+                send()
                 aim(own)
                 launch()
                 if found is not None:
                     return flat
-                memory.fetch(flat, self.output, stream)
+                fetch()
                 return output
             except Exception as error:
                 told = device.told_of(error, "step")

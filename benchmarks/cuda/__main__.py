@@ -16,6 +16,7 @@ import shutil
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from dataclasses import asdict, replace
 from datetime import date
 from pathlib import Path
@@ -39,7 +40,10 @@ def main() -> None:
     parser.add_argument("--check-only", action="store_true", help="nothing is timed")
     parser.add_argument("--tiny", action="store_true", help="the checks that the simulator makes; nothing is timed")
     parser.add_argument("--simulator", action="store_true", help="--tiny, in Numba's simulator")
-    parser.add_argument("--sanitizer", nargs="*", metavar="tool", help=f"--tiny under compute-sanitizer: {_TOOLS}")
+    parser.add_argument(
+        "--sanitizer", nargs="*", metavar="tool",
+        help=f"the tiny checks under compute-sanitizer too: {', '.join(_TOOLS)}; by default all, where it is there",
+    )  # fmt: skip
     parser.add_argument("--seed", type=int, help="of what is drawn for the checks; a new one when not given")
     parser.add_argument("--only", default="", help="of the peers fastlstm, and those with this in their names")
     parser.add_argument("--redraw", type=Path, help="no measuring: the Markdown and the pictures of this name's .json")
@@ -99,12 +103,21 @@ def _result(args: argparse.Namespace, found: Any) -> dict[str, Any]:
         "checks": checks.run(scale, seed, _poison, say),
     }
     say(f"checks: {sum(check['seconds'] for check in result['checks']):.0f} s")
-    if args.sanitizer is not None:
-        result["checks"] += [_sanitized(tool, seed) for tool in args.sanitizer or _TOOLS]
+    result["checks"] += [_sanitized(tool, seed) for tool in _tools(args)]
     right = all(check["right"] for check in result["checks"])
     if right and not (args.check_only or args.tiny or args.simulator):
         result |= _timed(args, found)
     return result
+
+
+def _tools(args: argparse.Namespace) -> Sequence[str]:
+    """Of compute-sanitizer, those to check with."""
+    if args.sanitizer is None and (args.quick or args.tiny or args.simulator):
+        return ()
+    if shutil.which("compute-sanitizer") is None:
+        say("compute-sanitizer is not there: memory and races are left unchecked")
+        return ()
+    return args.sanitizer or _TOOLS
 
 
 def _timed(args: argparse.Namespace, found: Any) -> dict[str, Any]:
@@ -120,7 +133,22 @@ def _timed(args: argparse.Namespace, found: Any) -> dict[str, Any]:
         start = time.perf_counter()
         result[name] = list(parts.PARTS[name](options))
         say(f"{name}: {time.perf_counter() - start:.0f} s")
+    result["kernels"] = _kernels()
     return result
+
+
+def _kernels() -> dict[str, dict[str, int]]:
+    """What each kernel that was launched takes of a multiprocessor; all of `loop`'s shared memory is a launch's own."""
+    from fastlstm.backends.cuda import kernels
+
+    found = {}
+    for name, (kernel, argument_types, _) in kernels.SIGNATURES.items():
+        if compiled := kernel.overloads.get(tuple(argument_types)):
+            found[name] = {
+                "registers": compiled.regs_per_thread, "local bytes": compiled.local_mem_per_thread,
+                "static shared bytes": compiled.shared_mem_per_block,
+            }  # fmt: skip
+    return found
 
 
 def _poison() -> None:
@@ -142,11 +170,18 @@ def _poison() -> None:
 def _sanitized(tool: str, seed: int) -> dict[str, Any]:
     """The tiny checks under NVIDIA's memory and race checker, as one check more."""
     check = {"check": f"compute-sanitizer {tool}", "error": 0.0, "tolerance": 0, "right": True, "said": ""}
-    program = shutil.which("compute-sanitizer")
-    if program is None:
-        return {**check, "said": "not there", "seconds": 0}
     start = time.perf_counter()
-    command = [program, "--tool", tool, "--error-exitcode", "9", sys.executable, "-m", "benchmarks.cuda", "--tiny"]
+    command = [
+        "compute-sanitizer",
+        "--tool",
+        tool,
+        "--error-exitcode",
+        "9",
+        sys.executable,
+        "-m",
+        "benchmarks.cuda",
+        "--tiny",
+    ]
     done = subprocess.run([*command, "--seed", str(seed)], capture_output=True, text=True)
     said = "" if done.returncode == 0 else (done.stdout + done.stderr)[-500:]
     return {**check, "right": not said, "said": said, "seconds": round(time.perf_counter() - start, 1)}

@@ -3,6 +3,7 @@
 Each call is timed beside the calls that it bounds; `Limits.bound` says how much of which calls a step is.
 """
 
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -85,6 +86,14 @@ def barrier(counters, times, turn):
 
 
 @cuda.jit
+def grid_barrier(times):
+    """The same by CUDA's own barrier of all blocks."""
+    grid = cuda.cg.this_grid()
+    for _ in range(times):
+        grid.sync()
+
+
+@cuda.jit
 def multiply(factor, times, sums):
     """Multiply-adds of float32: eight chains a thread."""
     a, b, c, d = sums[0], sums[1], sums[2], sums[3]
@@ -108,6 +117,7 @@ SIGNATURES = {
     "read_shared": (read_shared, (_FLOATS, _LONG, _FLOATS), _THREADS),
     "exchange": (exchange, (_WORDS, _LONG, _LONG, _LONG, _FLOATS), _THREADS),
     "barrier": (barrier, (_WORDS, _LONG, _LONG), _THREADS),
+    "grid_barrier": (grid_barrier, (_LONG,), _THREADS),
     "multiply": (multiply, (types.float32, _LONG, _FLOATS), _THREADS),
     "nothing": (nothing, (_FLOATS,), _THREADS),
 }
@@ -168,6 +178,7 @@ class Limits:
             ),
             "exchange": (exchanged, self.sizes.exchanges),
             "barrier": (met, self.sizes.exchanges),
+            "CUDA's grid barrier": (lambda times: grid_barrier[self.blocks, threads](times), self.sizes.exchanges),
             "launch": (lambda _: nothing[1, 32](self.sums), None),
         }
         #: bytes of all blocks, multiply-adds, or times a call
@@ -178,12 +189,18 @@ class Limits:
             "multiply-adds": 2 * self.blocks * threads * 8 * 10 * self.sizes.times,
             "exchange": self.sizes.exchanges,
             "barrier": self.sizes.exchanges,
+            "CUDA's grid barrier": self.sizes.exchanges,
             "launch": 1,
         }
         # Blocks that wait for each other have to be there at once.
         for name in ("exchange", "barrier"):
             kernel, argument_types, _ = SIGNATURES[name]
             calls.prepare(kernel, argument_types)
+        try:
+            self.calls["CUDA's grid barrier"][0](1)
+        except Exception as error:  # numba-cuda links it with libcudadevrt, which may not be there
+            print(f"CUDA's grid barrier is left out: {error}", file=sys.stderr)
+            del self.calls["CUDA's grid barrier"]
 
     def measured(self, timings: dict[str, Timing]) -> dict[str, float]:
         """Thousand millions a second of bytes and multiply-adds, microseconds of the others; medians."""

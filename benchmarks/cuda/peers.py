@@ -162,6 +162,22 @@ def device_sequence(problem, **options):
     return call, cuda.to_device(np.ascontiguousarray(xs))
 
 
+def barrier_loop(problem, steps, **options):
+    """fastlstm's loop, its blocks waiting for all at a barrier instead of for each result."""
+    from fastlstm.backends.cuda import rooms, settings
+
+    loop = ours.generate(problem, steps, device="cuda", **options)
+
+    def call(first):
+        usual, rooms.MEETING = rooms.MEETING, settings.BARRIER
+        try:
+            return loop(first)
+        finally:
+            rooms.MEETING = usual
+
+    return call
+
+
 def _on_gpu(array):
     return pytorch().from_numpy(array).to(DEVICE)
 
@@ -172,6 +188,7 @@ _NARROW = {"device": "cuda", "weights": "bfloat16"}
 LOOPS = {
     "fastlstm generate": Peer(partial(ours.generate, device="cuda")),
     "fastlstm generate, bfloat16": Peer(partial(ours.generate, **_NARROW), tolerance=BFLOAT16),
+    "fastlstm generate, by a barrier": Peer(barrier_loop),
     "PyTorch nn.LSTM (cuDNN) step, CUDA graph": Peer(graph_loop, _TORCH),
     "PyTorch LSTMCell step, CUDA graph": Peer(partial(graph_loop, cell=True), _TORCH),
     "PyTorch LSTMCell, 50 steps a CUDA graph": Peer(partial(graph_loop, cell=True, together=50), _TORCH),

@@ -39,6 +39,10 @@ def goals(result: dict[str, Any]) -> list[list[str]]:
     return rows
 
 
+#: Of our own, what is not the float32 that people get.
+_OTHERS = {"bfloat16", "barrier"}
+
+
 def _column(result: dict[str, Any], part: str, label: str) -> dict[str, Any]:
     return next((c for c in result.get(part, ()) if label in c["label"]), {})
 
@@ -52,11 +56,16 @@ def _against(part: str, label: str, names: Sequence[str]) -> Callable[[dict[str,
 
     def find(result: dict[str, Any]) -> float | None:
         times = _column(result, part, label).get("median_us", {})
-        ours = [t for name, t in times.items() if name.startswith("fastlstm") and "bfloat16" not in name]
+        ours = [t for name, t in times.items() if name.startswith("fastlstm") and not _OTHERS & set(name.split())]
         theirs = [times[name] for name in names if name in times]
         return min(ours) / min(theirs) if ours and theirs else None
 
     return find
+
+
+def _other_ids(result: dict[str, Any]) -> float | None:
+    """Of the longest check of ids."""
+    return max((c["error"] for c in result.get("checks", ()) if "ids of the demonstration" in c["check"]), default=None)
 
 
 def _largest_error(result: dict[str, Any]) -> float | None:
@@ -70,6 +79,7 @@ _CUDNN, _GRAPHS = (
 )
 _GOALS = [
     Goal("float32 against the oracle, a step", _largest_error, 5e-6),
+    Goal("greedy ids of the demonstration that are not the CPU's", _other_ids, 0),
     Goal("a step inside generate, H = 512, batch 1", _time("loops", "256, 512", "fastlstm generate"), 4, " us"),
     Goal("a step inside generate, H = 1024, batch 1", _time("loops", "512, 1024", "fastlstm generate"), 6, " us"),
     Goal("of PyTorch's step replayed as a CUDA graph, H = 512", _against("loops", "256, 512", _GRAPHS), 0.25),
@@ -102,6 +112,7 @@ def markdown(result: dict[str, Any], pictures: Sequence[tuple[str, str]] = ()) -
             "and to exchange the results between blocks, both measured alone in the same rounds; in brackets the share "
             "of it. Times as long: the median of the ratios within a round, against the first of the table.",
             f"Measured alone: {', '.join(rates)}.",
+            _meetings(result),
             "## Goals",
             report.lines([["", "goal", "measured", "reached"], ["---"] * 4, *goals(result)]),
         ]
@@ -124,6 +135,27 @@ def _checked(checks: Sequence[dict[str, Any]], seed: int) -> str:
     return "\n".join([said, "", *lines]) if lines else said
 
 
+_WAYS = {
+    "exchange": "results that carry their step's number",
+    "barrier": "a barrier of our own",
+    "CUDA's grid barrier": "CUDA's this_grid().sync()",
+}
+
+
+def _meetings(result: dict[str, Any]) -> str:
+    """Which way of blocks to wait for each other is the fastest; that of the barriers is without the results."""
+    found = {what: result["limits"][name] for name, what in _WAYS.items() if name in result["limits"]}
+    lines = [f"Blocks that wait for each other, us: {', '.join(f'{what} {t:.3g}' for what, t in found.items())}"]
+    lines[0] += f"; the fastest: {min(found, key=found.__getitem__)}."
+    for column in result.get("loops", ()):
+        times = column["median_us"]
+        usual, other = times.get("fastlstm generate"), times.get("fastlstm generate, by a barrier")
+        if usual and other:
+            faster = "results that carry their number" if usual <= other else "the barrier"
+            lines.append(f"A step at {column['label']}: {usual:.3g}, by the barrier {other:.3g}: {faster} it is.")
+    return " ".join(lines)
+
+
 def _kernels(kernels: dict[str, dict[str, Any]]) -> str:
     heads = list(dict.fromkeys(key for values in kernels.values() for key in values))
     rows = [[name, *(str(values.get(key, "")) for key in heads)] for name, values in kernels.items()]
@@ -131,7 +163,9 @@ def _kernels(kernels: dict[str, dict[str, Any]]) -> str:
 
 
 def _unit(name: str) -> str:
-    return {"exchange": "us", "barrier": "us", "launch": "us", "multiply-adds": "GFLOP/s"}.get(name, "GB/s")
+    if name in ("launch", *_WAYS):
+        return "us"
+    return "GFLOP/s" if name == "multiply-adds" else "GB/s"
 
 
 def _dotted(version: Sequence[int]) -> str:

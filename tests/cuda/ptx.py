@@ -54,6 +54,8 @@ def assembled(text: str, capability: tuple[int, int], most_registers: int | None
         source = Path(folder, "kernel.ptx")
         source.write_text(text)
         limit = [f"-maxrregcount={most_registers}"] if most_registers else []
+        # CUDA's own barrier of a grid is in a library that numba-cuda links.
+        limit += ["-c"] if "cudaCGGetIntrinsicHandle" in text else []
         command = [ptxas(), "-v", f"-arch=sm_{capability[0]}{capability[1]}", *limit, source, "-o", f"{source}.cubin"]
         done = subprocess.run(command, capture_output=True, text=True)
     if done.returncode:

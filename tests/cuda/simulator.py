@@ -21,6 +21,7 @@ def all_blocks(*more):
     more  a kernel of each further module that has some
     """
     from numba.cuda.simulator import kernel as simulator
+    from numba.cuda.simulator import kernelapi
 
     before = sys.getswitchinterval()
     sys.setswitchinterval(1e-4)
@@ -29,6 +30,7 @@ def all_blocks(*more):
             mock.patch.object(simulator.FakeCUDAKernel, "__call__", lambda *given: _call(more, *given)),
             mock.patch.object(simulator.FakeCUDAModule, "shared", property(_shared)),
             mock.patch.object(simulator.BlockThread, "syncthreads", _syncthreads),
+            mock.patch.object(kernelapi.GridGroup, "sync", lambda _: threading.current_thread().grid.wait(_PATIENCE)),
         ):
             yield
     finally:
@@ -82,7 +84,7 @@ def _call(more, kernel, *arguments):
     grid, threads = simulator.normalize_kernel_dimensions(kernel.grid_dim, kernel.block_dim)
     module = simulator.FakeCUDAModule(grid, threads, 0)
     arguments = [getattr(a, "_ary", a) for a in arguments]
-    found = []
+    found, everyone = [], threading.Barrier(int(np.prod(grid)) * int(np.prod(threads)))
     with simulator._push_kernel_context(module), contextlib.ExitStack() as stack:
         for function in [*_functions(), *(one.fn for one in more)]:
             stack.enter_context(simulator.swapped_cuda_module(function, module))
@@ -91,6 +93,7 @@ def _call(more, kernel, *arguments):
             try:
                 kernel.fn(*arguments)
             except BaseException:
+                everyone.abort()
                 for thread in found:
                     thread.abort = True
                     thread._manager.abort()
@@ -100,6 +103,7 @@ def _call(more, kernel, *arguments):
             block = _Block(threads, kernel.dynshared_size)
             found += [simulator.BlockThread(run, block, place, at, False) for at in np.ndindex(*threads)]
         for thread in found:
+            thread.grid = everyone
             thread.start()
         for thread in found:
             thread.join()

@@ -138,6 +138,7 @@ def test_the_limits_read_what_they_say():
     for _ in range(2):  # stamps and turns go on from the call before
         np.testing.assert_array_equal(sums("exchange")[:4], [5 * (0 + 4), 5 * (1 + 5), 5 * 2, 5 * 3])
         sums("barrier")
+        sums("CUDA's grid barrier")
     assert limits.counters.copy_to_host()[0] == 10
 
 
@@ -205,12 +206,16 @@ def result():
         "checks": [
             {"check": "lstm, float32, batch 1", "error": 2e-7, "tolerance": 5e-6, "right": True, "said": ""},
             {"check": "gru, float64, batch 1", "error": 1e-3, "tolerance": 1e-12, "right": False, "said": ""},
+            {"check": "9 ids of the demonstration", "error": 1, "tolerance": 0, "right": True, "said": ""},
         ],
-        "limits": {"device memory": 4300.0, "exchange": 0.9},
+        "limits": {"device memory": 4300.0, "exchange": 0.9, "barrier": 1.25, "CUDA's grid barrier": 1.5},
         "layouts": {"(256, 512), 1 row": "128 of 132 multiprocessors"},
         "kernels": {"loop": {"registers": 96, "spilled": 0}},
         "loops": [
-            column("256, 512", {ours: 3.0, f"{ours}, bfloat16": 2.0, graph: 16.0}, narrow_bound_us={"bfloat16": 0.8}),
+            column(
+                "256, 512", {ours: 3.0, f"{ours}, bfloat16": 2.0, f"{ours}, by a barrier": 2.5, graph: 16.0},
+                narrow_bound_us={"bfloat16": 0.8},
+            ),
             column("512, 1024", {ours: 7.0, graph: 20.0}, narrow_bound_us={"bfloat16": 0.9}),
         ],
         "sequences": [column("256, 512", {"fastlstm run": 3.0, cudnn: 4.0})],
@@ -233,6 +238,7 @@ def test_goals(result):
     assert rows.pop("of PyTorch's step replayed as a CUDA graph, H = 1024") == ["0.35", "**no**"]
     assert rows.pop("of cuDNN over a known sequence, H = 512") == ["0.75", "yes"]
     assert rows.pop("of cuDNN over a sequence, 64 rows, H = 1024") == ["1.2", "yes"]
+    assert rows.pop("greedy ids of the demonstration that are not the CPU's") == ["1", "**no**"]
     assert len(rows) == 4 and all(row == ["", "not measured"] for row in rows.values())
 
 
@@ -248,8 +254,10 @@ def test_report_and_pictures(result, tmp_path):
         assert (tmp_path / file).with_suffix(".png").read_bytes().startswith(b"\x89PNG")
     text = report.markdown(result, pictures)
     assert text.startswith("# Paper H200, 2020-02-20\n\nCompute capability 9.0, 132 multiprocessors at up to 1980 MHz")
-    assert "1 of 2 checks against the oracle were right (seed 7).\n\n- gru, float64, batch 1: error 0.001, at" in text
-    assert "Measured alone: device memory 4.3e+03 GB/s, exchange 0.9 us." in text
+    assert "2 of 3 checks against the oracle were right (seed 7).\n\n- gru, float64, batch 1: error 0.001, at" in text
+    assert "Measured alone: device memory 4.3e+03 GB/s, exchange 0.9 us, barrier 1.25 us, CUDA's grid" in text
+    assert "1.25, CUDA's this_grid().sync() 1.5; the fastest: results that carry their step's number." in text
+    assert "A step at 256, 512: 3, by the barrier 2.5: the barrier it is." in text
     assert "| fastlstm generate, bfloat16 | 2 (40%) |" in text and "| loop | 96 | 0 |" in text
     for heading in ("## Goals", *(f"## {heading}" for heading, _ in report.PARTS.values() if "symbols" not in heading)):
         assert heading in text or "driven from Python, x and y" in heading

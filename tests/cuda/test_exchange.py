@@ -12,6 +12,7 @@ if os.environ.get("NUMBA_ENABLE_CUDASIM") != "1" or os.environ.get("NUMBA_DISABL
     pytest.skip("needs NUMBA_ENABLE_CUDASIM=1 and NUMBA_DISABLE_JIT=1", allow_module_level=True)
 
 from numba import cuda, types
+from numba.cuda.simulator import kernelapi
 
 from fastlstm.backends.cuda import exchange, settings, simulated
 from tests.cuda.simulator import all_blocks
@@ -99,3 +100,25 @@ def test_one_word_for_both_parities_is_overwritten():
         pytest.raises(TimeoutError, match="was not written"),
     ):
         run()
+
+
+@cuda.jit
+def met(counts, seen):
+    """Each thread counts itself, and behind the barrier of the grid those that have."""
+    grid = cuda.cg.this_grid()
+    for k in range(STEPS):
+        late(cuda.blockIdx.x, k)
+        counts[k, cuda.blockIdx.x, cuda.threadIdx.x] = 1
+        grid.sync()
+        seen[k, cuda.blockIdx.x, cuda.threadIdx.x] = counts[k].sum()
+
+
+@pytest.mark.parametrize("waiting", [True, False])
+def test_the_barrier_of_the_grid_is_one_of_all_blocks(waiting):
+    """As the benchmark measures it; where nobody waits it would be seen."""
+    seen = np.zeros((STEPS, BLOCKS, 2), np.int32)
+    with all_blocks(met):
+        if not waiting:
+            kernelapi.GridGroup.sync = lambda group: None
+        met[BLOCKS, 2](np.zeros_like(seen), seen)
+    assert (seen == BLOCKS * 2).all() == waiting

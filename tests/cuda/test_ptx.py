@@ -23,7 +23,7 @@ REGISTERS = {"loop float32": 255, "loop bfloat16": 255, "loop float64": 255, "lo
 SPILLED = {"loop float32": 64, "loop bfloat16": 64, "loop float64": 96, "loop_spilled float32": 128}
 STACK = 96
 #: The benchmark's own.
-LIMITS = ["read", "read_shared", "exchange", "barrier", "multiply", "nothing"]
+LIMITS = ["read", "read_shared", "exchange", "barrier", "grid_barrier", "multiply", "nothing"]
 #: The plain kernel for every architecture.
 WORK = {name: "9.0" for name in (*REGISTERS, *LIMITS)} | {"loop float32": "7.0,8.0,9.0"}
 CASES = [

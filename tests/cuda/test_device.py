@@ -72,6 +72,12 @@ ALLOCATIONS = {
     "out of memory": ("2", r"out of memory: 5,000\.0 MB were asked for, 123\.4 MB of 4,000\.0 MB are free; .*bfloat16"),
     "illegal": ("700", r"stopped at an error \(CUDA_ERROR_ILLEGAL_ADDRESS\), and takes no more calls"),
     "too large": ("720", r"does not take the whole grid at once \(CUDA_ERROR_COOPERATIVE_LAUNCH_TOO_LARGE\)"),
+    "old driver": ("222", r"does not take what the toolkit compiled \(CUDA_ERROR_UNSUPPORTED_PTX_VERSION\)"),
+    "no binary": ("209", r"does not take what the toolkit compiled \(CUDA_ERROR_NO_BINARY_FOR_GPU\)"),
+    "capture": ("900", r"a CUDA graph is being captured .*model\.stream\(cuda_stream"),
+    "reset": ("709", r"the GPU was reset, or another one .*load the model again"),
+    "handle": ("400", r"the GPU was reset, or another one .*load the model again"),
+    "forked": ("3", r"forked after CUDA had been started"),
     "timeout": ("702", r"time limit .*smaller n"),
     "another": ("304", r"driver says CUDA_ERROR_OPERATING_SYSTEM"),
 }

@@ -162,3 +162,41 @@ def test_the_gpu_is_looked_for_once(driver):  # noqa: F811
     found = calls_of('said("first", vectors)\nsaid("again", vectors)', driver)
     assert found["first"].count("cuDriverGetVersion") == 1 and "cuMemAlloc" in found["again"]
     assert not {"cuDriverGetVersion", "cuDeviceGetCount", "cuMemGetInfo"} & set(found["again"])
+
+
+@real
+def test_nothing_can_be_kept():
+    """One warning, and kernels that are compiled in each process."""
+    found = python(
+        """
+import warnings
+from numba.cuda.core import caching
+caching.CacheImpl._locator_classes.clear()
+with warnings.catch_warnings(record=True) as caught:
+    warnings.simplefilter("always")
+    from fastlstm.backends.cuda import kernels
+print(len(caught), caught[0].category.__name__, caught[0].message)
+print(kernels.loop.py_func.__name__)
+"""
+    ).splitlines()
+    assert found[0].startswith("1 RuntimeWarning fastlstm: compiled CUDA kernels cannot be kept") and found[1] == "loop"
+
+
+@real
+@pytest.mark.parametrize("batch", [1, 64, 4096])
+def test_batches(driver, batch):  # noqa: F811
+    """As many launches as the layout says, whatever the call."""
+    code = f"""
+batch = {batch}
+model, tokens = vectors(), ids()
+print("## fit\\n", model.backend.fitted(batch).launches, tokens.backend.fitted(batch).launches, flush=True)
+said("run", model.run, np.zeros((batch, 2, 3), "f"), lengths=np.arange(batch) % 3)
+said("there", model.run, Foreign(np.zeros((batch, 2, 3), "f")))
+said("generate", tokens.generate, 3, np.zeros((batch, 1), int), stop=[2], seed=1)
+"""
+    found = calls_of(code, driver)
+    run, generate = map(int, found["fit"][0].split())
+    products = 1 if 2 * batch >= 64 else 0
+    assert (found["run"].count(LAUNCH), found["there"].count(LAUNCH)) == (run * (1 + products),) * 2
+    assert found["generate"].count(LAUNCH) == generate
+    assert not [line for calls in found.values() for line in calls if line.startswith("!!")]

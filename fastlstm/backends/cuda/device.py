@@ -243,6 +243,11 @@ def _explained(text: str, asked: int) -> str:
             f"the GPU does not take the whole grid at once ({what}), as when another program keeps a part of it; end "
             f"that, or {_ELSEWHERE}"
         )
+    if "PTX" in what or "NO_BINARY" in what or "JIT" in what:
+        return (
+            f"the driver does not take what the toolkit compiled ({what}): they are of different versions; update the "
+            f"driver, or install the toolkit that fits it (pip install 'numba-cuda[cu12]', or [cu13]); {_ELSEWHERE}"
+        )
     if "STREAM_CAPTURE" in what:
         return (
             f"a CUDA graph is being captured ({what}); only Stream.step can be captured, with a device array, of a "

@@ -45,9 +45,9 @@ class Stream:
 
         On device "cuda" x may be on the GPU (`__cuda_array_interface__`: CuPy, PyTorch, Numba); y is then there too,
         always the same array. Such a step is one launch, in the CUDA stream of `Model.stream`, which may be captured
-        in a CUDA graph; when that is replayed, the step reads what then stands where x was. The stream that x's
-        interface names is waited for; where it names none, as PyTorch's does not, x has to come from the same stream.
-        An id is looked at on the host.
+        in a CUDA graph after a first step outside of it; when that is replayed, the step reads what then stands where
+        x was. The stream that x's interface names is waited for; where it names none, as PyTorch's does not, x has to
+        come from the same stream. An id is looked at on the host, and cannot be captured.
         """
         return self._step(x)
 

@@ -146,3 +146,49 @@ for name in ("first", "again"):
     of_others, of_here = ([c for c in without[f"state of {w}, again"] if "Mem" in c] for w in ("others", "here"))
     assert of_others == ["cuMemAlloc", *["cuMemcpy3DAsync"] * 3]  # a GRU has no c
     assert of_here == ["cuMemAlloc", *["cuMemAlloc", SEND] * 3, *["cuMemcpy3DAsync"] * 3]
+
+
+@real
+def test_what_is_copied(driver):  # noqa: F811
+    """Rows and layers with gaps, states in and out: the driver of paper has memory, in which nothing computes."""
+    found = python(
+        START
+        + """
+os.environ["FAKE_SAY"] = "2"
+host = np.random.default_rng(0).normal(size=(3, 4, 6)).astype("f")
+array = memory.put(host)
+right = {}
+for k, (axis, begin, end) in enumerate([(0, 1, 3), (1, 1, 3), (2, 2, 5), (1, 2, 3)]):
+    part, rows = array.part(begin, end, axis=axis), host.take(range(begin, end), axis=axis)
+    right[f"part {k}"] = np.array_equal(part.copy_to_host(), rows)
+    target = memory.put(np.zeros((5, 7, 8), "f"))
+    inside = target.part(1, 1 + part.shape[0]).part(2, 2 + part.shape[1], axis=1).part(1, 1 + part.shape[2], axis=2)
+    memory.copy(part, inside)
+    expected = np.zeros((5, 7, 8), "f")
+    expected[1:1 + part.shape[0], 2:2 + part.shape[1], 1:1 + part.shape[2]] = rows
+    right[f"into {k}"] = np.array_equal(target.copy_to_host(), expected)
+right["row"] = np.array_equal(array.at(1, 2).copy_to_host(), host[1, 2])
+model, x = vectors(), Foreign(np.zeros((3, 3), "f"))
+draw = np.random.default_rng(1).normal
+state = [tuple(draw(size=(3, n)).astype("f") for n in sizes) for sizes in model.state_sizes]
+def equal(found):
+    return all(np.array_equal(a, b) for one, other in zip(found.to_host(), state) for a, b in zip(one, other))
+_, after = model.step(x, state)
+_, again = model.step(x, after)
+_, theirs = model.step(x, [tuple(map(Foreign, pair)) for pair in state])
+_, swapped = model.step(x, [(after[0].c, Foreign(state[0][1])), after[1]])
+_, back = model.step(np.zeros((3, 3), "f"), after)
+_, run = model.run(Foreign(np.zeros((3, 40, 3), "f")), after)
+states = {"in": after, "again": again, "of others": theirs, "some": swapped, "back": back, "run": run}
+right |= {name: equal(found) for name, found in states.items()}
+mixed = fastlstm.State([(memory.put(np.zeros((3, 4), "f")), after[0].h), after[1]])
+right["other"] = not equal(model.step(x, mixed)[1])
+stream = model.stream()
+stream.state = fastlstm.State(state).rows(1)
+stream.step(x.__class__(np.zeros(3, "f")))
+right["stream"] = all(np.array_equal(a[0], b[1]) for one, other in zip(stream.state, state) for a, b in zip(one, other))
+print("right", sum(right.values()), [name for name, value in right.items() if not value])
+""",
+        **driver,
+    ).splitlines()
+    assert found[-1 if found[-1].startswith("right") else -2] == "right 17 []"

@@ -373,7 +373,12 @@ def warp_sum(typing_context, number):
 @intrinsic
 def warp_largest(typing_context, number):
     """The largest of the warp's lanes; a NaN is passed over."""
-    return number(number), _over_warp(lambda builder, a, b: builder.select(builder.fcmp_ordered(">", b, a), b, a))
+
+    def larger(builder, a, b):
+        other = builder.or_(builder.fcmp_ordered(">", b, a), builder.fcmp_unordered("uno", a, a))
+        return builder.select(other, b, a)
+
+    return number(number), _over_warp(larger)
 
 
 @intrinsic

@@ -131,7 +131,7 @@ def warp_sum(number):
 
 
 def warp_largest(number):
-    return max(_met(number))
+    return max((other for other in _met(number) if other == other), default=number)
 
 
 def apart():

@@ -101,7 +101,8 @@ def _session(model: Model, cuda_stream: Any) -> Any:
 
 def _vector(model: Model, x: ArrayLike) -> NDArray[np.floating]:
     """x (D,) in the model's dtype, checked."""
-    model.on_device(x, "x")
+    if type(x) is not np.ndarray:
+        model.on_device(x, "x")
     if model.input_size == 1 and not isinstance(x, list | tuple) and np.ndim(x) == 0:
         x = [x]
     vector, single = arguments.vectors(x, "B", model.input_size, model.dtype, name="x")
@@ -111,7 +112,8 @@ def _vector(model: Model, x: ArrayLike) -> NDArray[np.floating]:
 
 
 def _id(model: Model, x: ArrayLike | int) -> int:
-    model.on_device(x, "x")
+    if type(x) is not int:
+        model.on_device(x, "x")
     ids, single = arguments.token_ids(x, "B", model.vocabulary_size, name="x")
     if not single:
         raise ShapeError(f"x: shape {np.shape(x)}; a stream is one sequence, expected one id")

@@ -9,7 +9,7 @@ from typing import Any
 
 @lru_cache
 def function(name: str) -> Callable[..., Any]:
-    """The driver's function of this name -> what it gives; its errors are raised as numba-cuda raises them."""
+    """The driver's function of this name -> what it gives, if anything; errors are raised as numba-cuda does."""
     from cuda.bindings import driver as api
 
     called, fine = getattr(api, name), api.CUresult.CUDA_SUCCESS
@@ -17,12 +17,12 @@ def function(name: str) -> Callable[..., Any]:
 
     def checked(*arguments: Any) -> Any:
         found = called(*arguments)
-        if found[0] != fine:
+        if found[0] is not fine:
             if found[0] == without_context:  # a thread's first call has none
                 _make_current()
                 found = called(*arguments)
             _raise(name, found)
-        return found[1] if len(found) == 2 else found[1:]
+        return found[1] if len(found) > 1 else None
 
     return checked
 

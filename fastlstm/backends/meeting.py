@@ -80,19 +80,26 @@ def give(block):
 
 @inner
 def settle(team, block, began):
-    """Whether the helper's part is done, waiting for it about as long as has passed since `began`; if not, it rests."""
+    """Whether the helper's part is done, waiting for it about as long as has passed since `began`.
+
+    If not, and it has cost more than it has saved of late, it rests.
+    """
     ticket, unit, penalty = load(block + t.TICKET), load(team + t.MICROSECOND), load(block + t.PENALTY)
-    limit = 2 * (clock() - began) + t.SLACK * unit
-    late = False
+    finished, late = clock(), False
+    own = finished - began  # a helper's part takes as long as the leader's
     while load(block + t.DONE) != ticket:
         if late:
             now = clock()
-            penalty = min(max(2 * penalty, t.REST * (now - began)), t.LONGEST_REST * unit)
-            store(block + t.PENALTY, penalty)
-            store(block + t.RESTS, now + penalty)
+            owed = now - finished - load(block + t.SAVED)
+            store(block + t.SAVED, max(-owed, 0))
+            if owed > 0:
+                penalty = min(max(2 * penalty, t.REST * owed), t.LONGEST_REST * unit)
+                store(block + t.PENALTY, penalty)
+                store(block + t.RESTS, now + penalty)
             return False
         pause()
-        late = clock() - began > limit  # looks once more: it may have been this thread that was put aside
+        late = clock() - finished > own + t.SLACK * unit  # looks once more: this thread may have been put aside
+    store(block + t.SAVED, min(load(block + t.SAVED) + own, t.MOST_SAVED * unit))
     if penalty != 0:
         store(block + t.PENALTY, penalty - penalty // 8 - 1)
     return True

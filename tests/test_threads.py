@@ -125,6 +125,21 @@ def test_what_does_not_come_back_is_computed_by_the_leader():
     crew.threads.clear()
 
 
+def test_what_a_helper_has_saved_counts_against_its_lateness():
+    _, shared = pair("lstm", 2)
+    crew = shared.backend.team._crew
+    crew.threads.append(threading.current_thread())
+    (block,) = crew.blocks
+    for saved, rests in ((10**15, False), (0, True)):
+        crew.set(block + t.SAVED, saved)
+        crew.set(block + t.DONE, crew.get(block + t.TICKET))  # it looks ready, and does not come back
+        shared.generate(3)
+        assert crew.get(block + t.DONE) < crew.get(block + t.TICKET)
+        assert (crew.get(block + t.RESTS) > 0) == rests
+        assert crew.get(block + t.SAVED) < max(saved, 1)
+    crew.threads.clear()
+
+
 def test_several_callers_have_the_right_answers():
     one, shared = pair("lstm", 2)
     want, xs = one.generate(20)[0], inputs("lstm", 20)

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from fastlstm.backends import plan as p
 from fastlstm.backends import scalar as s
-from fastlstm.backends.cpu_products import add_blocks, add_later, add_products
+from fastlstm.backends.cpu_products import add_blocks, add_later, add_products, full_products
 from fastlstm.backends.cpu_vectors import LINEAR, activate, add_scaled, clip, fill, normalise
 from fastlstm.backends.jit import inner, scalar
 from fastlstm.backends.memory import at
@@ -36,13 +36,16 @@ def _begin(op, weights, row, token, width):
 def lstm(op, weights, arena, row_size, tokens, rows, batch):
     """One LSTM layer."""
     width, depth = op[p.WIDTH], op[p.IN] + op[p.OUT]
-    for r in range(batch):
-        _begin(op, weights, at(arena, rows[r] * row_size), tokens[rows[r]], width)
-    x, kernel = op[p.H] - op[p.IN], at(weights, op[p.KERNEL])
+    z, x, kernel = op[p.GATES], op[p.H] - op[p.IN], at(weights, op[p.KERNEL])
+    alike = op[p.STORAGE] == FULL and op[p.TABLE] == p.NONE  # the sums of all rows begin with the bias itself
+    if not alike:
+        for r in range(batch):
+            _begin(op, weights, at(arena, rows[r] * row_size), tokens[rows[r]], width)
     if op[p.STORAGE] == FULL:
-        add_products(op, arena, row_size, rows, batch, op[p.GATES], width, x, depth, kernel)
+        begin = at(weights, op[p.BIAS]) if alike else at(arena, z)
+        full_products(op, arena, row_size, rows, batch, z, begin, not alike, width, x, depth, kernel)
     else:
-        z, h = op[p.GATES], op[p.H]
+        h = op[p.H]
         add_narrow_products(op, arena, row_size, rows, batch, z, width, h, op[p.IN], op[p.OUT], kernel, OF_X | OF_H)
     for r in range(batch):
         _cell(op, weights, at(arena, rows[r] * row_size))
@@ -223,10 +226,13 @@ def _gru_state(op, row):
 
 @inner
 def dense(op, weights, arena, row_size, rows, batch):
-    width, y = op[p.WIDTH], op[p.TARGET]
-    for r in range(batch):
-        copy_lanes(at(arena, rows[r] * row_size + y), at(weights, op[p.BIAS]), width)
-    add_products(op, arena, row_size, rows, batch, y, width, op[p.SOURCE], op[p.IN], at(weights, op[p.KERNEL]))
+    width, y, bias, kernel = op[p.WIDTH], op[p.TARGET], at(weights, op[p.BIAS]), at(weights, op[p.KERNEL])
+    if op[p.STORAGE] == FULL:
+        full_products(op, arena, row_size, rows, batch, y, bias, 0, width, op[p.SOURCE], op[p.IN], kernel)
+    else:
+        for r in range(batch):
+            copy_lanes(at(arena, rows[r] * row_size + y), bias, width)
+        add_products(op, arena, row_size, rows, batch, y, width, op[p.SOURCE], op[p.IN], kernel)
     if op[p.ACTIVATION] != LINEAR:
         for r in range(batch):
             activate(op[p.ACTIVATION], at(arena, rows[r] * row_size + y), op[p.OUT])

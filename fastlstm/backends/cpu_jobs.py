@@ -11,7 +11,7 @@ import numpy as np
 from fastlstm.backends import plan as p
 from fastlstm.backends.atomics import call, clock, load
 from fastlstm.backends.jit import inner, scalar
-from fastlstm.backends.memory import address, pointer
+from fastlstm.backends.memory import address, at, pointer
 from fastlstm.backends.simd import lanes_of
 from fastlstm.backends.team import JOB, LEADER, LEAST, NOBODY, WORK
 
@@ -21,16 +21,16 @@ PRODUCTS, BLOCKS, LATER, NARROW = range(4)
 
 # Words of a job: what the leader is asked for, in how many parts at the most, and what it asks a helper for. Of a
 # narrow product COUNT is the depth of the matrix of x, OF_H that of the matrix of h, and BACK all that is asked for.
-KIND, ARENA, ROW_SIZE, ROWS, BATCH, Y, WIDTH, X, COUNT, KERNEL, DEPTH, BACK, OF_H, MOST, SPAN = range(15)
+KIND, ARENA, ROW_SIZE, ROWS, BATCH, Y, BEGIN, MOVES, WIDTH, X, COUNT, KERNEL, DEPTH, BACK, OF_H, MOST, SPAN = range(17)
 
 
 @inner
-def shared(op, kind, arena, row_size, rows, batch, y, width, x, count, kernel, depth):
+def shared(op, kind, arena, row_size, rows, batch, y, begin, moves, width, x, count, kernel, depth):
     """Have op's team compute it -> False where nothing is done: it is too small, another leads, or none is there."""
     most = _parts(op[p.TEAM], arena, batch, width, depth - count if kind == LATER else count)
     back = op[p.BACK]
     return most >= 2 and _ask(
-        op[p.TEAM], most, kind, arena, row_size, rows, batch, y, width, x, count, kernel, depth, back, 0
+        op[p.TEAM], most, kind, arena, row_size, rows, batch, y, begin, moves, width, x, count, kernel, depth, back, 0
     )
 
 
@@ -38,17 +38,19 @@ def shared(op, kind, arena, row_size, rows, batch, y, width, x, count, kernel, d
 def narrow_shared(op, arena, row_size, rows, batch, y, width, vectors, inputs, depth, panels, total, how):
     """The same of a narrow product, whose panels have `total` rows of words."""
     most, kind = _parts(op[p.TEAM], arena, batch, width, total), NARROW + op[p.STORAGE]
+    z = at(arena, y)
     return most >= 2 and _ask(
-        op[p.TEAM], most, kind, arena, row_size, rows, batch, y, width, vectors, inputs, panels, total, how, depth
+        op[p.TEAM], most, kind, arena, row_size, rows, batch, y, z, 1, width, vectors, inputs, panels, total, how, depth
     )
 
 
 @inner
-def _ask(team, most, kind, arena, row_size, rows, batch, y, width, x, count, kernel, depth, back, of_h):
+def _ask(team, most, kind, arena, row_size, rows, batch, y, begin, moves, width, x, count, kernel, depth, back, of_h):
     """Have the leader hand out a job, whose words these are -> whether it was done."""
     job = pointer(team + JOB, np.int64)
     job[KIND], job[ARENA], job[ROW_SIZE], job[ROWS], job[BATCH] = kind, address(arena), row_size, address(rows), batch
-    job[Y], job[WIDTH], job[X], job[COUNT], job[KERNEL], job[DEPTH] = y, width, x, count, address(kernel), depth
+    job[Y], job[BEGIN], job[MOVES] = y, address(begin), moves
+    job[WIDTH], job[X], job[COUNT], job[KERNEL], job[DEPTH] = width, x, count, address(kernel), depth
     job[BACK], job[OF_H], job[MOST] = back, of_h, most
     return call(load(team + WORK), team, 0, 0) != 0
 

@@ -67,17 +67,19 @@ def add_the_rest(y, begin, width, x, depth, kernel):
 
 
 @scalar
-def add_full_products(arena, row_size, rows, batch, y, width, x, depth, kernel, back):
+def add_full_products(arena, row_size, rows, batch, y, begin, moves, width, x, depth, kernel, back):
     """`add_products` by this thread, of a kernel that is not narrow."""
     if batch == 1:
-        row = at(arena, rows[0] * row_size)
-        add_product(at(row, y), at(row, y), width, at(row, x), depth, kernel, back)
+        place = rows[0] * row_size
+        row = at(arena, place)
+        add_product(at(row, y), at(begin, place * moves), width, at(row, x), depth, kernel, back)
         return
-    add_full_blocks(arena, row_size, rows, batch, y, width, x, depth, kernel, depth, back)
+    add_full_blocks(arena, row_size, rows, batch, y, begin, moves, width, x, depth, kernel, depth, back)
     if width % (8 * lanes_of(arena)):
         for r in range(batch):
-            row = at(arena, rows[r] * row_size)
-            add_the_rest(at(row, y), at(row, y), width, at(row, x), depth, kernel)
+            place = rows[r] * row_size
+            row = at(arena, place)
+            add_the_rest(at(row, y), at(begin, place * moves), width, at(row, x), depth, kernel)
 
 
 @inner
@@ -85,14 +87,25 @@ def add_products(op, arena, row_size, rows, batch, y, width, x, depth, kernel):
     """For each of `rows` (batch,): the arena's y (width,) += x (depth,) @ the packed kernel, stored as op says."""
     if op[p.STORAGE] != FULL:
         add_narrow_products(op, arena, row_size, rows, batch, y, width, x, 0, depth, kernel, OF_H)
-        return
-    if op[p.TEAM] > 0 and shared(op, PRODUCTS, arena, row_size, rows, batch, y, width, x, depth, kernel, depth):
-        return
-    add_full_products(arena, row_size, rows, batch, y, width, x, depth, kernel, op[p.BACK])
+    else:
+        full_products(op, arena, row_size, rows, batch, y, at(arena, y), 1, width, x, depth, kernel)
 
 
 @inner
-def add_full_blocks(arena, row_size, rows, batch, y, width, x, count, kernel, depth, back):
+def full_products(op, arena, row_size, rows, batch, y, begin, moves, width, x, depth, kernel):
+    """For each of `rows` (batch,): the arena's y (width,) = begin + x (depth,) @ the packed kernel.
+
+    begin  (width,) anywhere where moves is 0; where it is 1, what the sums of a row 0 of the arena would begin with
+    """
+    if op[p.TEAM] > 0 and shared(
+        op, PRODUCTS, arena, row_size, rows, batch, y, begin, moves, width, x, depth, kernel, depth
+    ):
+        return
+    add_full_products(arena, row_size, rows, batch, y, begin, moves, width, x, depth, kernel, op[p.BACK])
+
+
+@inner
+def add_full_blocks(arena, row_size, rows, batch, y, begin, moves, width, x, count, kernel, depth, back):
     """The columns in whole tiles, the first `count` rows of the kernel; a panel for six rows of the batch at once.
 
     So each weight that is loaded serves six rows, each element of x two vectors, and the panel stays in L1. Where six
@@ -101,38 +114,41 @@ def add_full_blocks(arena, row_size, rows, batch, y, width, x, count, kernel, de
     panel_width, whole = 2 * lanes_of(arena), width & -(8 * lanes_of(arena))
     for start in range(0, whole, panel_width):
         column = whole - panel_width - start if back else start
-        panel, z, r = at(kernel, column * depth), y + column, 0
+        panel, z, first, r = at(kernel, column * depth), y + column, at(begin, column), 0
         for left in range((batch + 5) // 6, 0, -1):
             size, a = (batch - r + left - 1) // left, rows[r] * row_size
             b, c = rows[r + min(1, size - 1)] * row_size, rows[r + min(2, size - 1)] * row_size
             d, e = rows[r + min(3, size - 1)] * row_size, rows[r + min(4, size - 1)] * row_size
             if size == 6:
-                add_block_6(arena, (a, b, c, d, e, rows[r + 5] * row_size), z, x, count, panel)
+                add_block_6(arena, (a, b, c, d, e, rows[r + 5] * row_size), z, first, moves, x, count, panel)
             elif size == 5:
-                add_block_5(arena, (a, b, c, d, e), z, x, count, panel)
+                add_block_5(arena, (a, b, c, d, e), z, first, moves, x, count, panel)
             elif size == 4:
-                add_block_4(arena, (a, b, c, d), z, x, count, panel)
+                add_block_4(arena, (a, b, c, d), z, first, moves, x, count, panel)
             elif size == 3:
-                add_block_3(arena, (a, b, c), z, x, count, panel)
+                add_block_3(arena, (a, b, c), z, first, moves, x, count, panel)
             elif size == 2:
-                add_block_2(arena, (a, b), z, x, count, panel)
+                add_block_2(arena, (a, b), z, first, moves, x, count, panel)
             else:
-                add_block_1(arena, (a,), z, x, count, panel)
+                add_block_1(arena, (a,), z, first, moves, x, count, panel)
             r += size
 
 
 @inner
 def add_blocks(op, arena, row_size, rows, batch, y, width, x, count, kernel, depth):
     """For each of `rows`, of the columns in whole tiles: what the first `count` rows of the kernel add."""
-    if op[p.TEAM] > 0 and shared(op, BLOCKS, arena, row_size, rows, batch, y, width, x, count, kernel, depth):
+    z = at(arena, y)
+    if op[p.TEAM] > 0 and shared(op, BLOCKS, arena, row_size, rows, batch, y, z, 1, width, x, count, kernel, depth):
         return
-    add_full_blocks(arena, row_size, rows, batch, y, width, x, count, kernel, depth, op[p.BACK])
+    add_full_blocks(arena, row_size, rows, batch, y, z, 1, width, x, count, kernel, depth, op[p.BACK])
 
 
 @inner
 def add_later(op, arena, row_size, rows, y, width, x, count, kernel, depth):
     """For the first of `rows`, what `add_blocks` left: rows of the kernel from `count` on, and the last columns."""
-    if op[p.TEAM] > 0 and shared(op, LATER, arena, row_size, rows, 1, y, width, x, count, kernel, depth):
+    if op[p.TEAM] > 0 and shared(
+        op, LATER, arena, row_size, rows, 1, y, at(arena, y), 1, width, x, count, kernel, depth
+    ):
         return
     add_full_later(at(arena, rows[0] * row_size), y, width, x, count, kernel, depth, op[p.BACK])
 

@@ -20,13 +20,16 @@ from fastlstm.backends.team import JOB, LEADER, PART, SPAN
 
 
 @inner
-def _add(job, arena, y, width, x, kernel):
+def _add(job, arena, y, begin, width, x, kernel):
     """The job's product, of columns and in an arena that need not be its own."""
     row_size, rows, batch = job[j.ROW_SIZE], pointer(job[j.ROWS], np.int64), job[j.BATCH]
     if job[j.KIND] == j.PRODUCTS:
-        add_full_products(arena, row_size, rows, batch, y, width, x, job[j.DEPTH], kernel, job[j.BACK])
+        add_full_products(
+            arena, row_size, rows, batch, y, begin, job[j.MOVES], width, x, job[j.DEPTH], kernel, job[j.BACK]
+        )
     elif job[j.KIND] == j.BLOCKS:
-        add_full_blocks(arena, row_size, rows, batch, y, width, x, job[j.COUNT], kernel, job[j.DEPTH], job[j.BACK])
+        depth, back = job[j.DEPTH], job[j.BACK]
+        add_full_blocks(arena, row_size, rows, batch, y, begin, 1, width, x, job[j.COUNT], kernel, depth, back)
     elif job[j.KIND] >= j.NARROW:
         storage, depth, how = job[j.KIND] - j.NARROW, job[j.OF_H], job[j.BACK]
         add_narrow_columns(storage, arena, row_size, rows, batch, y, width, x, job[j.COUNT], depth, kernel, how)
@@ -39,7 +42,7 @@ def _lead(team, dtype):
     """Hand out parts of the job that stands in the team's own words, do one, and collect the others -> 1, or 0."""
     job = pointer(team + JOB, np.int64)
     arena, kernel = pointer(job[j.ARENA], dtype), pointer(job[j.KERNEL], dtype)
-    y, width, x = job[j.Y], job[j.WIDTH], job[j.X]
+    y, width, x, begin = job[j.Y], job[j.WIDTH], job[j.X], pointer(job[j.BEGIN], dtype)
     lanes = lanes_of(arena)
     tile = 8 * lanes
     tiles = width // tile
@@ -56,10 +59,11 @@ def _lead(team, dtype):
             for word in range(j.KIND, j.SPAN):
                 copy[word] = job[word]
             copy[j.Y], copy[j.WIDTH], copy[j.KERNEL] = y + first, size, address(at(kernel, first * depth))
+            copy[j.BEGIN] = address(at(begin, first))
             copy[j.SPAN] = (k + 1) * span
             give(block)
     _, size = _columns(0, parts, tiles, tile, width)
-    _add(job, arena, y, size, x, kernel)
+    _add(job, arena, y, begin, size, x, kernel)
     for k in range(helpers(team)):
         block = helper(team, k)
         part = load(block + PART)
@@ -68,7 +72,7 @@ def _lead(team, dtype):
             if settle(team, block, began):
                 _copy(job, arena, at(arena, (k + 1) * span), y + first, size)
             else:
-                _add(job, arena, y + first, size, x, at(kernel, first * depth))
+                _add(job, arena, y + first, at(begin, first), size, x, at(kernel, first * depth))
     return 1
 
 
@@ -95,9 +99,11 @@ def _help(team, block, dtype):
     ticket = await_job(team, block)
     while ticket >= 0:
         arena, kernel, span = pointer(job[j.ARENA], dtype), pointer(job[j.KERNEL], dtype), job[j.SPAN]
-        own = at(arena, span)
-        _copy(job, own, arena, job[j.Y], job[j.WIDTH])
-        _add(job, own, job[j.Y], job[j.WIDTH], job[j.X] - span, kernel)
+        own, begin = at(arena, span), pointer(job[j.BEGIN], dtype)
+        if job[j.MOVES]:  # they lie in the leader's arena, and are not to be written to
+            _copy(job, own, arena, job[j.Y], job[j.WIDTH])
+            begin = at(own, job[j.Y])
+        _add(job, own, job[j.Y], begin, job[j.WIDTH], job[j.X] - span, kernel)
         report(block, ticket)
         ticket = await_job(team, block)
 

@@ -166,13 +166,18 @@ def _row_block(rows: int):
     """The intrinsic for so many rows of a batch and one panel: 2 * rows sums in registers."""
 
     @intrinsic
-    def add_block(typing_context, arena, starts, y, x, count, panel):
-        """For each of `starts`: arena[start + y :][: 2 lanes] += arena[start + x :][:count] @ panel[:count]."""
+    def add_block(typing_context, arena, starts, y, begin, moves, x, count, panel):
+        """For each of `starts`: arena[start + y :][: 2 lanes] = begin + arena[start + x :][:count] @ panel[:count].
+
+        begin  (2 lanes,) where moves is 0; where it is 1 each row's begins `start` further on
+        """
 
         def generate_code(context, builder, signature, arguments):
             emit = Emitter(context, builder, arena.dtype)
-            start, packed, y_at, x_at, count_, kernel = arguments
-            places = [emit.at(start, builder.extract_value(packed, r)) for r in range(rows)]
+            start, packed, y_at, first, moves_, x_at, count_, kernel = arguments
+            offsets = [builder.extract_value(packed, r) for r in range(rows)]
+            places = [emit.at(start, offset) for offset in offsets]
+            before = [emit.at(first, builder.mul(offset, moves_)) for offset in offsets]
             targets = [emit.at(place, y_at) for place in places]
             vectors = [emit.at(place, x_at) for place in places]
 
@@ -189,7 +194,7 @@ def _row_block(rows: int):
 
                 return body
 
-            sums = [emit.load(targets[r], v * emit.lanes) for r in range(rows) for v in range(2)]
+            sums = [emit.load(before[r], v * emit.lanes) for r in range(rows) for v in range(2)]
             k, sums = emit.loop(emit.constant(0), count_, 4, sums, weights(4))
             _, sums = emit.loop(k, count_, 1, sums, weights(1), short=True)
             for r in range(rows):
@@ -198,7 +203,8 @@ def _row_block(rows: int):
             return context.get_dummy_value()
 
         starts = types.UniTuple(types.intp, rows)
-        return types.void(arena, starts, types.intp, types.intp, types.intp, panel), generate_code
+        signature = types.void(arena, starts, types.intp, begin, types.intp, types.intp, types.intp, panel)
+        return signature, generate_code
 
     return add_block
 

@@ -37,14 +37,14 @@ OWNED = 0
 SIZE, MICROSECOND, WORK, YIELD, READ, WRITE, BYTE = range(_LINE, _LINE + 56, 8)  # written once
 SINCE, LAST, NOBODY, LEADER, SPAN = range(2 * _LINE, 2 * _LINE + 40, 8)  # the leader's
 JOB = 3 * _LINE  # the leader's own job, as WORK wants it
-HELPERS = 4 * _LINE
-BLOCK = 5 * _LINE  # a helper's; the rest count from its block
-WORDS = 15  # of a helper's job, which comes first
+HELPERS = 5 * _LINE
+BLOCK = 6 * _LINE  # a helper's; the rest count from its block
+WORDS = 17  # of a job, which comes first
 TICKET = WORDS * 8  # the number of the job
-DONE = _LINE  # the number of the last one that is done
-SLEEP = 2 * _LINE
-RESTS, PENALTY, SAVED, WOKEN, PART = range(3 * _LINE, 3 * _LINE + 40, 8)  # the leader's
-READ_FROM, WRITE_TO = 4 * _LINE, 4 * _LINE + 8  # written once
+DONE = 2 * _LINE  # the number of the last one that is done
+SLEEP = 3 * _LINE
+RESTS, PENALTY, SAVED, WOKEN, PART = range(4 * _LINE, 4 * _LINE + 40, 8)  # the leader's
+READ_FROM, WRITE_TO = 5 * _LINE, 5 * _LINE + 8  # written once
 
 # What a part must have to do at least, in multiply-adds of whole vectors: below, handing it over is not worth it.
 LEAST = 2048
@@ -58,8 +58,8 @@ WORTH_WAKING, WAKE_AGAIN = 200, 2000
 SLACK, LOOK_AGAIN, LONG_REST, LONGEST_REST, MOST_SAVED = 2, 20, 200, 100_000, 2000
 
 # How much longer than what its lateness took a helper rests: so it costs 5 % at most. What it has saved counts against
-# it, as far back as MOST_SAVED: a virtual machine's host may put a thread aside 200 times a second for 50 us each (tried
-# there with a rest every time: 1.1 to 1.4 times the speed of one thread where it is 1.6 to 1.7).
+# it, as far back as MOST_SAVED: a virtual machine's host may put a thread aside 200 times a second for 50 us each
+# (tried there with a rest every time: 1.1 to 1.4 times the speed of one thread where it is 1.6 to 1.7).
 REST = 20
 
 

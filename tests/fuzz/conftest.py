@@ -1,7 +1,9 @@
-"""Prints the figures of the damaged files at the end of a test run; and how crafted files are opened."""
+"""Has the damaged files read, and prints their figures at the end of a test run; and how crafted files are opened."""
 
 import gc
+import os
 import sys
+from concurrent.futures import Future, ThreadPoolExecutor
 
 import pytest
 
@@ -9,6 +11,24 @@ from fastlstm.errors import FastLSTMError
 from fastlstm.formats import open_artefact
 from fastlstm.recognise import recognise
 from tests.fuzz import runner
+
+OUTCOMES = pytest.StashKey[dict[str, Future]]()
+
+
+def pytest_collection_finish(session):
+    """Start the workers, which take as long as all other tests do, beside these: on all processors but one."""
+    wanted = [item.callspec.params["name"] for item in session.items if "outcomes" in getattr(item, "fixturenames", ())]
+    if wanted and not session.config.option.collectonly:
+        seed = int(os.environ.get("FASTLSTM_FUZZ_SEED", "0"))
+        pool = ThreadPoolExecutor(max(1, os.cpu_count() - 1))
+        flips = runner.flips_wanted()
+        session.config.stash[OUTCOMES] = {name: pool.submit(runner.run, name, flips, seed) for name in wanted}
+        session.config.add_cleanup(lambda: pool.shutdown(wait=False, cancel_futures=True))
+
+
+@pytest.fixture
+def outcomes(request):
+    return request.config.stash[OUTCOMES]
 
 
 def pytest_terminal_summary(terminalreporter):

@@ -5,14 +5,12 @@ process reads them (worker.py says what it measures). FASTLSTM_FUZZ=1000000 make
 another one; `python -m tests.fuzz FORMAT --case NAME` reads one case again.
 """
 
-import os
 import sys
-from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
 from fastlstm.formats import FORMATS
-from tests.fuzz.runner import flips_wanted, run
+from tests.fuzz.runner import flips_wanted
 from tests.fuzz.samples import DATA, SAMPLES, format_of
 
 NAMES = [row.name for row in FORMATS]
@@ -31,14 +29,6 @@ def test_samples_are_small_and_there(name):
         assert (DATA / sample.folder).is_dir()
         assert sum(map(len, sample.files().values())) < 120_000
         assert set(sample.checked) <= set(sample.damaged)
-
-
-@pytest.fixture(scope="module")
-def outcomes():
-    """All workers, as many at a time as there are processors."""
-    seed = int(os.environ.get("FASTLSTM_FUZZ_SEED", "0"))
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
-        yield {name: pool.submit(run, name, flips_wanted(), seed) for name in SAMPLES}
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="memory and time are measured as Linux does")

@@ -6,7 +6,7 @@ from fastlstm.backends import scalar as s
 from fastlstm.backends.cpu_vectors import HARD_SIGMOID, LINEAR, RELU, SIGMOID, TANH, rare
 from fastlstm.backends.cuda import packing as p
 from fastlstm.backends.cuda.jit import called, device
-from fastlstm.backends.cuda.primitives import apart
+from fastlstm.backends.cuda.primitives import apart, get, of, put
 
 
 @device
@@ -33,36 +33,36 @@ def _other(code, x):
 
 @device
 def clipped(program, o, table, x):
-    return x if program[o + p.CLIP] == p.NONE else s.clip(x, table[program[o + p.CLIP]])
+    return x if of(program, o, p.CLIP) == p.NONE else s.clip(x, table[of(program, o, p.CLIP)])
 
 
 @device
 def is_plain(program, o):
     """Whether a cell has tanh and sigmoid and no options."""
-    functions = program[o + p.ACTIVATION] == TANH and program[o + p.RECURRENT_ACTIVATION] == SIGMOID
-    return functions and program[o + p.PEEPHOLES] == p.NONE and program[o + p.CLIP] == p.NONE
+    functions = of(program, o, p.ACTIVATION) == TANH and of(program, o, p.RECURRENT_ACTIVATION) == SIGMOID
+    return functions and of(program, o, p.PEEPHOLES) == p.NONE and of(program, o, p.CLIP) == p.NONE
 
 
 @device
 def begins(program, o, table, lookup, token, unit):
     """What the sums of a unit begin with, four numbers: biases, or what stands in `lookup` for the row's id."""
-    columns, begin, zero = program[o + p.COLUMNS_OF_UNIT], program[o + p.BEGIN], table.dtype.type(0)
+    columns, begin, zero = of(program, o, p.COLUMNS_OF_UNIT), of(program, o, p.BEGIN), table.dtype.type(0)
     b0, b1, b2, b3 = zero, zero, zero, zero
     first = begin + unit * columns
     if begin == p.NONE:
         return b0, b1, b2, b3
-    if program[o + p.BY_TOKEN]:
+    if of(program, o, p.BY_TOKEN):
         b0 = lookup[token, first]
         if columns > 1:
             b1 = lookup[token, first + 1]
         if columns > 2:
             b2, b3 = lookup[token, first + 2], lookup[token, first + 3]
     else:
-        b0 = table[first]
+        b0 = get(table, first)
         if columns > 1:
-            b1 = table[first + 1]
+            b1 = get(table, first + 1)
         if columns > 2:
-            b2, b3 = table[first + 2], table[first + 3]
+            b2, b3 = get(table, first + 2), get(table, first + 3)
     return b0, b1, b2, b3
 
 
@@ -71,22 +71,22 @@ def finished(program, o, table, arena, row, unit, begin, sums, place):
     """The result of one unit of a product; its c, where it has one, is brought up to date.
 
     row    where the batch row begins in the arena
-    begin  of `begins`; the products stand at sums[place]
+    begin  of `begins`; the products stand at get(sums, place)
     """
-    op, columns, zero = program[o + p.OP], program[o + p.COLUMNS_OF_UNIT], table.dtype.type(0)
+    op, columns, zero = of(program, o, p.OP), of(program, o, p.COLUMNS_OF_UNIT), table.dtype.type(0)
     z0, z1, z2, z3 = begin
-    z0 = z0 + sums[place]
+    z0 = z0 + get(sums, place)
     if columns > 1:
-        z1 = z1 + sums[place + 1]
+        z1 = z1 + get(sums, place + 1)
     if columns > 2:
-        z2, z3 = z2 + sums[place + 2], z3 + sums[place + 3]
-    masked = program[o + p.MASK] != p.NONE and arena[row + program[o + p.MASK]] != zero
+        z2, z3 = z2 + get(sums, place + 2), z3 + get(sums, place + 3)
+    masked = of(program, o, p.MASK) != p.NONE and arena[row + of(program, o, p.MASK)] != zero
     if masked and op != p.GRU_GATES:
-        return arena[row + program[o + p.TARGET] + unit]  # h as it was
+        return arena[row + of(program, o, p.TARGET) + unit]  # h as it was
     if op == p.LSTM_CELL and is_plain(program, o):
-        at = row + program[o + p.C] + unit
-        c, h = s.cell(z0, z1, z2, z3, arena[at])
-        arena[at] = c
+        at = row + of(program, o, p.C) + unit
+        c, h = s.cell(z0, z1, z2, z3, get(arena, at))
+        put(arena, at, c)
         return h
     return _optioned(program, o, table, arena, row, unit, z0, z1, z2, z3)
 
@@ -95,16 +95,16 @@ def finished(program, o, table, arena, row, unit, begin, sums, place):
 def _optioned(program, o, table, arena, row, unit, z0, z1, z2, z3):
     """Any product's result, activation after activation, so that there is one place where they are compiled."""
     apart()
-    op, phi, sigma = program[o + p.OP], program[o + p.ACTIVATION], program[o + p.RECURRENT_ACTIVATION]
+    op, phi, sigma = of(program, o, p.OP), of(program, o, p.ACTIVATION), of(program, o, p.RECURRENT_ACTIVATION)
     zero = table.dtype.type(0)
-    hidden, peepholes, c, h = program[o + p.UNITS], program[o + p.PEEPHOLES], zero, zero
-    stages, at = 1, row + program[o + p.C] + unit
+    hidden, peepholes, c, h = of(program, o, p.UNITS), of(program, o, p.PEEPHOLES), zero, zero
+    stages, at = 1, row + of(program, o, p.C) + unit
     if op == p.LSTM_CELL:
         stages, c = 5, arena[at]
         if peepholes != p.NONE:
             z0, z1 = z0 + table[peepholes + unit] * c, z1 + table[peepholes + hidden + unit] * c
     elif op != p.DENSE:
-        stages, h = 3 if op == p.GRU_AFTER else 2 if op == p.GRU_GATES else 1, arena[row + program[o + p.H] + unit]
+        stages, h = 3 if op == p.GRU_AFTER else 2 if op == p.GRU_GATES else 1, arena[row + of(program, o, p.H) + unit]
     code, y0, y1, y = phi if stages == 1 else sigma, zero, zero, zero
     for stage in range(stages):
         y = activation(code, z0)

@@ -18,7 +18,7 @@ from numba import cuda
 
 from fastlstm.backends.cuda import settings as c
 from fastlstm.backends.cuda.jit import device
-from fastlstm.backends.cuda.primitives import arrivals, arrive, pause, peek, post, quotient
+from fastlstm.backends.cuda.primitives import arrivals, arrive, get, pause, peek, post, put, quotient
 
 
 @device
@@ -31,7 +31,7 @@ def place_of(call, group, stamp, row, word):
 def give(call, words, group, stamp, arena, row, word, unit, value):
     """Hand out a result: `word` of the product that it is of, `unit` in it."""
     if call[c.UNIT_GROUPS] == 1:
-        arena[row * call[c.ROW_SIZE] + call[c.PENDING] + unit] = value
+        put(arena, row * call[c.ROW_SIZE] + call[c.PENDING] + unit, value)
     else:
         post(words, place_of(call, group, stamp, row, word + unit), value, stamp)
 
@@ -69,13 +69,13 @@ def take(call, words, group, stamp, arena, target, word, units, places, count):
             if came and came2 and came3 and came4:
                 break
             pause(stamp)
-        arena[row * size + target + unit] = value
+        put(arena, row * size + target + unit, value)
         if first + threads < total:
-            arena[more * size + target + other] = value2
+            put(arena, more * size + target + other, value2)
         if first + 2 * threads < total:
-            arena[third * size + target + unit3] = value3
+            put(arena, third * size + target + unit3, value3)
         if first + 3 * threads < total:
-            arena[fourth * size + target + unit4] = value4
+            put(arena, fourth * size + target + unit4, value4)
         first += 4 * threads
 
 
@@ -83,9 +83,9 @@ def take(call, words, group, stamp, arena, target, word, units, places, count):
 def split(index, units, places, count):
     """(row, unit) of the index-th of count * units values; without a division where there is one row."""
     if count == 1:
-        return places[0], index
+        return get(places, 0), index
     k = quotient(index, units)
-    return places[k], index - k * units
+    return get(places, k), index - k * units
 
 
 @device
@@ -94,5 +94,5 @@ def take_pending(call, arena, target, units, places, count):
     size, index = call[c.ROW_SIZE], cuda.threadIdx.x
     while index < count * units:
         row, unit = split(index, units, places, count)
-        arena[row * size + target + unit] = arena[row * size + call[c.PENDING] + unit]
+        put(arena, row * size + target + unit, get(arena, row * size + call[c.PENDING] + unit))
         index += cuda.blockDim.x

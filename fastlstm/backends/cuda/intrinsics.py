@@ -208,6 +208,39 @@ def _constant(value, bits=64):
 
 
 @intrinsic
+def of(typing_context, program, o, column):
+    """program[o + column]; as Numba writes it, six instructions look for a negative index first, here there is one."""
+
+    def generate_code(context, builder, signature, arguments):
+        memory, at, more = arguments
+        return builder.load(builder.gep(_word(context, builder, program, memory, at), [more]))
+
+    return program.dtype(program, types.int64, types.int64), generate_code
+
+
+@intrinsic
+def get(typing_context, array, index):
+    """array[index], index not negative."""
+
+    def generate_code(context, builder, signature, arguments):
+        return builder.load(_word(context, builder, array, *arguments))
+
+    return array.dtype(array, types.int64), generate_code
+
+
+@intrinsic
+def put(typing_context, array, index, value):
+    """array[index] = value, index not negative."""
+
+    def generate_code(context, builder, signature, arguments):
+        memory, at, number = arguments
+        builder.store(number, _word(context, builder, array, memory, at))
+        return context.get_dummy_value()
+
+    return types.void(array, types.int64, array.dtype), generate_code
+
+
+@intrinsic
 def post(typing_context, words, index, value, stamp):
     """Write `value` for other blocks, together with `stamp` (int32), which tells them that it has come.
 

@@ -14,7 +14,7 @@ from fastlstm.backends.cuda import settings as c
 from fastlstm.backends.cuda.drawing import draw, largest
 from fastlstm.backends.cuda.exchange import meet, place_of, split
 from fastlstm.backends.cuda.jit import device, kernel
-from fastlstm.backends.cuda.primitives import LANES, copy4, pause, peek, post
+from fastlstm.backends.cuda.primitives import LANES, copy4, of, pause, peek, post
 from fastlstm.backends.cuda.sequences import multiply
 from fastlstm.backends.cuda.steps import advance, begin_rows, enter
 
@@ -24,9 +24,9 @@ def _place(call, program, member):
     """Which units of each operation are this block's; where its own units' vectors would begin with those before."""
     groups, o = call[c.UNIT_GROUPS], cuda.threadIdx.x * p.COLUMNS
     while o < call[c.LAST]:
-        units = program[o + p.UNITS]
+        units = of(program, o, p.UNITS)
         program[o + p.FIRST], program[o + p.END] = member * units // groups, (member + 1) * units // groups
-        if program[o + p.OWN] != p.NONE:
+        if of(program, o, p.OWN) != p.NONE:
             program[o + p.C] -= program[o + p.FIRST]
         o += cuda.blockDim.x * p.COLUMNS
     cuda.syncthreads()
@@ -38,12 +38,12 @@ def _copy_slices(call, program, weights, slices):
     each, vector = call[c.PACKED], 16 // weights.itemsize
     warp, warps, lane = cuda.threadIdx.x // LANES, cuda.blockDim.x // LANES, cuda.threadIdx.x % LANES
     for o in range(0, call[c.LAST], p.COLUMNS):
-        if program[o + p.OP] < p.STATE and program[o + p.KEPT] > 0:
-            kept, stride = program[o + p.KEPT] // each, program[o + p.STRIDE] // each
-            of_unit = program[o + p.COLUMNS_OF_UNIT]
-            source = program[o + p.WEIGHTS] // each + program[o + p.FIRST] * of_unit * stride
-            for column in range(warp, (program[o + p.END] - program[o + p.FIRST]) * of_unit, warps):
-                target = program[o + p.SLICE] // each + column * kept
+        if of(program, o, p.OP) < p.STATE and of(program, o, p.KEPT) > 0:
+            kept, stride = of(program, o, p.KEPT) // each, of(program, o, p.STRIDE) // each
+            of_unit = of(program, o, p.COLUMNS_OF_UNIT)
+            source = of(program, o, p.WEIGHTS) // each + of(program, o, p.FIRST) * of_unit * stride
+            for column in range(warp, (of(program, o, p.END) - of(program, o, p.FIRST)) * of_unit, warps):
+                target = of(program, o, p.SLICE) // each + column * kept
                 for j in range(lane * vector, kept, 4 * LANES * vector):
                     copy4(slices, target, weights, source + column * stride, j, LANES * vector, kept - vector)
 
@@ -56,16 +56,16 @@ def _load_state(call, program, arena, state, first, batch):
         arena[j] = 0
     cuda.syncthreads()
     for o in range(0, call[c.LAST], p.COLUMNS):
-        if program[o + p.OP] == p.STATE:
-            of_c, of_h, at = program[o + p.A_DEPTH], program[o + p.B_DEPTH], program[o + p.TARGET]
+        if of(program, o, p.OP) == p.STATE:
+            of_c, of_h, at = of(program, o, p.A_DEPTH), of(program, o, p.B_DEPTH), of(program, o, p.TARGET)
             begin, end = 0, of_c
-            if program[o + p.OWN] != p.NONE:
-                begin, end = program[o + p.FIRST], program[o + p.END]
+            if of(program, o, p.OWN) != p.NONE:
+                begin, end = of(program, o, p.FIRST), of(program, o, p.END)
             for r in range(batch):
                 for j in range(begin + thread, end, threads):
-                    arena[r * size + program[o + p.C] + j] = state[first + r, at + j]
+                    arena[r * size + of(program, o, p.C) + j] = state[first + r, at + j]
                 for j in range(thread, of_h, threads):
-                    arena[r * size + program[o + p.B] + j] = state[first + r, at + of_c + j]
+                    arena[r * size + of(program, o, p.B) + j] = state[first + r, at + of_c + j]
     cuda.syncthreads()
 
 
@@ -74,17 +74,17 @@ def _store_state(call, program, arena, state, first, batch, member):
     """Each block the c of its own units; h, and a c that all have, block 0."""
     thread, threads, size = cuda.threadIdx.x, cuda.blockDim.x, call[c.ROW_SIZE]
     for o in range(0, call[c.LAST], p.COLUMNS):
-        if program[o + p.OP] == p.STATE:
-            of_c, of_h, at = program[o + p.A_DEPTH], program[o + p.B_DEPTH], program[o + p.TARGET]
+        if of(program, o, p.OP) == p.STATE:
+            of_c, of_h, at = of(program, o, p.A_DEPTH), of(program, o, p.B_DEPTH), of(program, o, p.TARGET)
             begin, end = 0, of_c if member == 0 else 0
-            if program[o + p.OWN] != p.NONE:
-                begin, end = program[o + p.FIRST], program[o + p.END]
+            if of(program, o, p.OWN) != p.NONE:
+                begin, end = of(program, o, p.FIRST), of(program, o, p.END)
             for r in range(batch):
                 for j in range(begin + thread, end, threads):
-                    state[first + r, at + j] = arena[r * size + program[o + p.C] + j]
+                    state[first + r, at + j] = arena[r * size + of(program, o, p.C) + j]
                 if member == 0:
                     for j in range(thread, of_h, threads):
-                        state[first + r, at + of_c + j] = arena[r * size + program[o + p.B] + j]
+                        state[first + r, at + of_c + j] = arena[r * size + of(program, o, p.B) + j]
 
 
 @device

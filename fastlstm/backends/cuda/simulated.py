@@ -41,6 +41,20 @@ def multiplied(sums, weights, columns, further, arena, rows, x, lane, begin, end
     return tuple(sums)
 
 
+def of(program, o, column):
+    return program[o + column]
+
+
+def get(array, index):
+    assert index >= 0
+    return array[index]
+
+
+def put(array, index, value):
+    assert index >= 0
+    array[index] = value
+
+
 def few_of(starts, row, count):
     return tuple(int(starts[min(row + k, count - 1)]) for k in range(1 << FEW))
 

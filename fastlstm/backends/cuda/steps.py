@@ -9,7 +9,7 @@ from fastlstm.backends.cuda import settings as c
 from fastlstm.backends.cuda.cells import begins, finished
 from fastlstm.backends.cuda.exchange import give, meet, split, take, take_pending
 from fastlstm.backends.cuda.jit import device
-from fastlstm.backends.cuda.primitives import LANES, few_of, many_of, quotient
+from fastlstm.backends.cuda.primitives import LANES, few_of, get, many_of, of, quotient
 from fastlstm.backends.cuda.products import sums_of
 from fastlstm.backends.cuda.vectors import element, mask_value, norm_cell, softmax
 
@@ -74,15 +74,20 @@ def _columns(base, column, last, stride):
 def _quads(call, program, o, weights, slices, table, lookup, arena, tokens, places, starts, count, sums, words, group,
            stamp):  # fmt: skip
     """This block's units of a product, four columns at a time; each result is handed out as soon as it is there."""
-    first, end, of_unit = program[o + p.FIRST], program[o + p.END], program[o + p.COLUMNS_OF_UNIT]
+    first, end, of_unit = of(program, o, p.FIRST), of(program, o, p.END), of(program, o, p.COLUMNS_OF_UNIT)
     units = 2 - (of_unit >> 1)  # a warp's: 4, 2 or 1, by bits to shift
-    size, stride, kept = call[c.ROW_SIZE], program[o + p.STRIDE], program[o + p.KEPT]
+    size, stride, kept = call[c.ROW_SIZE], of(program, o, p.STRIDE), of(program, o, p.KEPT)
     warp, warps, lane = cuda.threadIdx.x // LANES, cuda.blockDim.x // LANES, cuda.threadIdx.x % LANES
-    a, a_depth, b, b_depth = program[o + p.A], program[o + p.A_DEPTH], program[o + p.B], program[o + p.B_DEPTH]
+    a, a_depth, b, b_depth = (
+        of(program, o, p.A),
+        of(program, o, p.A_DEPTH),
+        of(program, o, p.B),
+        of(program, o, p.B_DEPTH),
+    )
     bits = 0 if count == 1 else c.FEW if count <= 2 << c.FEW else c.MANY - (sums.itemsize >> 3)
     quads, batches = (end - first + (1 << units) - 1) >> units, (count + (1 << bits) - 1) >> bits
     task, place, last = warp, (4 << c.MANY) * warp, (end - first) * of_unit - 1
-    base, slice_base = program[o + p.WEIGHTS] + first * of_unit * stride, program[o + p.SLICE]
+    base, slice_base = of(program, o, p.WEIGHTS) + first * of_unit * stride, of(program, o, p.SLICE)
     while task < quads * batches:
         quad = quotient(task, batches) if batches > 1 else task
         row, unit = (task - quad * batches) << bits, first + (quad << units)
@@ -90,7 +95,7 @@ def _quads(call, program, o, weights, slices, table, lookup, arena, tokens, plac
         item, items = lane, 1 << (bits + units)
         begin = _begins_of(program, o, table, lookup, tokens, places, row, count, unit, end, item, units)
         if bits == 0:
-            one = (starts[0],)
+            one = (get(starts, 0),)
             sums_of(slices, near, kept, weights, far, arena, one, a, a_depth, b, b_depth, lane, sums, place)
         elif bits == c.FEW:
             few = few_of(starts, row, count)
@@ -101,10 +106,10 @@ def _quads(call, program, o, weights, slices, table, lookup, arena, tokens, plac
         while item < items:
             k, own = item >> units, unit + (item & ((1 << units) - 1))
             if row + k < count and own < end:
-                r = places[row + k]
+                r = get(places, row + k)
                 of_row = place + 4 * k + (own - unit) * of_unit
                 value = finished(program, o, table, arena, r * size, own, begin, sums, of_row)
-                give(call, words, group, stamp, arena, r, program[o + p.WORDS], own, value)
+                give(call, words, group, stamp, arena, r, of(program, o, p.WORDS), own, value)
             item += LANES
             if item < items:
                 begin = _begins_of(program, o, table, lookup, tokens, places, row, count, unit, end, item, units)
@@ -114,8 +119,8 @@ def _quads(call, program, o, weights, slices, table, lookup, arena, tokens, plac
 @device
 def _begins_of(program, o, table, lookup, tokens, places, row, count, unit, end, item, units):
     """What an item's sums begin with: 1 << `units` of each row; loaded before the products, it is there in time."""
-    r = places[min(row + (item >> units), count - 1)]
-    return begins(program, o, table, lookup, tokens[r], min(unit + (item & ((1 << units) - 1)), end - 1))
+    r = get(places, min(row + (item >> units), count - 1))
+    return begins(program, o, table, lookup, get(tokens, r), min(unit + (item & ((1 << units) - 1)), end - 1))
 
 
 @device
@@ -124,7 +129,7 @@ def advance(call, program, weights, slices, table, lookup, arena, tokens, places
     """All operations -> the number of barriers that the row group's blocks have met at."""
     thread, threads, size = cuda.threadIdx.x, cuda.blockDim.x, call[c.ROW_SIZE]
     for o in range(0, call[c.LAST], p.COLUMNS):
-        op, units, target = program[o + p.OP], program[o + p.UNITS], program[o + p.TARGET]
+        op, units, target = of(program, o, p.OP), of(program, o, p.UNITS), of(program, o, p.TARGET)
         if op < p.STATE:
             _quads(call, program, o, weights, slices, table, lookup, arena, tokens, places, starts, count, sums, words,
                    group, stamp)  # fmt: skip
@@ -134,7 +139,7 @@ def advance(call, program, weights, slices, table, lookup, arena, tokens, places
             else:
                 cuda.syncthreads()  # what comes in replaces what the products read
             if call[c.UNIT_GROUPS] > 1:
-                take(call, words, group, stamp, arena, target, program[o + p.WORDS], units, places, count)
+                take(call, words, group, stamp, arena, target, of(program, o, p.WORDS), units, places, count)
             else:
                 take_pending(call, arena, target, units, places, count)
         elif op == p.GATHER or op == p.ONE_HOT or op == p.AROUND:
@@ -148,15 +153,15 @@ def advance(call, program, weights, slices, table, lookup, arena, tokens, places
                     element(program, o, arena, row * size, k)
         elif op == p.MASK_ID:
             for k in range(thread, count, threads):
-                arena[places[k] * size + program[o + p.MASK]] = tokens[places[k]] == 0
+                arena[places[k] * size + of(program, o, p.MASK)] = tokens[places[k]] == 0
         elif op != p.STATE:
             for k in range(count):
                 row = places[k] * size
                 if op == p.SOFTMAX:
-                    softmax(program[o + p.ACTIVATION], arena, row + target, units, scratch)
+                    softmax(of(program, o, p.ACTIVATION), arena, row + target, units, scratch)
                 elif op == p.MASK_VALUE:
                     mask_value(program, o, table, arena, row, scratch)
-                elif program[o + p.MASK] == p.NONE or arena[row + program[o + p.MASK]] == 0:
+                elif of(program, o, p.MASK) == p.NONE or arena[row + of(program, o, p.MASK)] == 0:
                     norm_cell(program, o, table, arena, row, scratch)
         cuda.syncthreads()
     return turn

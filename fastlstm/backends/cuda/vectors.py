@@ -15,7 +15,7 @@ from fastlstm.backends.cpu_vectors import LOG_SOFTMAX, SOFTMAX
 from fastlstm.backends.cuda import packing as p
 from fastlstm.backends.cuda.cells import activation, clipped
 from fastlstm.backends.cuda.jit import called, device
-from fastlstm.backends.cuda.primitives import LANES, apart, warp_largest, warp_sum
+from fastlstm.backends.cuda.primitives import LANES, apart, of, warp_largest, warp_sum
 
 
 @device
@@ -99,7 +99,7 @@ def _normalise(arena, start, n, table, gamma, beta, epsilon, scratch):
 def _new_state(program, o, table, arena, z, c, n, epsilon, scratch):
     """c, also in place of the candidate; the peephole of o."""
     apart()
-    norm, peepholes = program[o + p.NORM], program[o + p.PEEPHOLES]
+    norm, peepholes = of(program, o, p.NORM), of(program, o, p.PEEPHOLES)
     thread, threads = cuda.threadIdx.x, cuda.blockDim.x
     for j in range(thread, n, threads):
         arena[c + j] = arena[z + n + j] * arena[c + j] + arena[z + j] * arena[z + 2 * n + j]
@@ -117,9 +117,14 @@ def _new_state(program, o, table, arena, z, c, n, epsilon, scratch):
 def norm_cell(program, o, table, arena, row, scratch):
     """An LSTM's cell with layer norm, or with an activation across the units, of one row."""
     apart()
-    n, z, c, target = program[o + p.UNITS], row + program[o + p.A], row + program[o + p.C], row + program[o + p.TARGET]
-    norm, peepholes = program[o + p.NORM], program[o + p.PEEPHOLES]
-    phi, sigma = program[o + p.ACTIVATION], program[o + p.RECURRENT_ACTIVATION]
+    n, z, c, target = (
+        of(program, o, p.UNITS),
+        row + of(program, o, p.A),
+        row + of(program, o, p.C),
+        row + of(program, o, p.TARGET),
+    )
+    norm, peepholes = of(program, o, p.NORM), of(program, o, p.PEEPHOLES)
+    phi, sigma = of(program, o, p.ACTIVATION), of(program, o, p.RECURRENT_ACTIVATION)
     thread, threads = cuda.threadIdx.x, cuda.blockDim.x
     epsilon = table[norm + 10 * n] if norm != p.NONE else table.dtype.type(0)
     if norm != p.NONE:  # gamma (4, H), bias (4, H), gamma and beta of the cell state (H), epsilon
@@ -142,18 +147,18 @@ def norm_cell(program, o, table, arena, row, scratch):
 def element(program, o, arena, row, j):
     """AROUND: element j of what a layer puts out with its input x around it."""
     apart()
-    target, mask, h = program[o + p.TARGET], program[o + p.MASK], arena[row + program[o + p.H] + j]
+    target, mask, h = of(program, o, p.TARGET), of(program, o, p.MASK), arena[row + of(program, o, p.H) + j]
     zero = arena.dtype.type(0)
     if mask != p.NONE and arena[row + mask] != zero:
         h = zero
-    if program[o + p.A] != p.NONE:
-        x = arena[row + program[o + p.A] + j]
-        if program[o + p.B] == p.NONE:
+    if of(program, o, p.A) != p.NONE:
+        x = arena[row + of(program, o, p.A) + j]
+        if of(program, o, p.B) == p.NONE:
             h = h + x
-        elif program[o + p.C] == p.NONE:
-            h = s.blend(arena[row + program[o + p.B] + j], x, h)
+        elif of(program, o, p.C) == p.NONE:
+            h = s.blend(arena[row + of(program, o, p.B) + j], x, h)
         else:
-            h = x * arena[row + program[o + p.B] + j] + h * arena[row + program[o + p.C] + j]
+            h = x * arena[row + of(program, o, p.B) + j] + h * arena[row + of(program, o, p.C) + j]
     arena[row + target + j] = h
 
 
@@ -161,8 +166,8 @@ def element(program, o, arena, row, j):
 def mask_value(program, o, table, arena, row, scratch):
     """MASK_VALUE of one row: the mask, and the row without the value where it is masked."""
     apart()
-    x, y, n = row + program[o + p.A], row + program[o + p.TARGET], program[o + p.UNITS]
-    thread, threads, value = cuda.threadIdx.x, cuda.blockDim.x, table[program[o + p.VALUE]]
+    x, y, n = row + of(program, o, p.A), row + of(program, o, p.TARGET), of(program, o, p.UNITS)
+    thread, threads, value = cuda.threadIdx.x, cuda.blockDim.x, table[of(program, o, p.VALUE)]
     others = 0.0
     for j in range(thread, n, threads):
         if arena[x + j] != value:
@@ -172,4 +177,4 @@ def mask_value(program, o, table, arena, row, scratch):
     for j in range(thread, n, threads):
         arena[y + j] = arena[x + j] if live else zero
     if thread == 0:
-        arena[row + program[o + p.MASK]] = zero if live else arena.dtype.type(1)
+        arena[row + of(program, o, p.MASK)] = zero if live else arena.dtype.type(1)

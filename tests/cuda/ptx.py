@@ -1,6 +1,8 @@
 """What the CUDA kernels compile to, without a GPU: PTX by NVVM, then machine code by ptxas, which tells what it takes.
 
 python -m tests.cuda.ptx "name: 7.0,9.0" ...     JSON: kernel -> registers; shared, stack and spilled bytes; seconds
+
+The PTX itself goes into the folder that KEEP_PTX names.
 """
 
 import gc
@@ -73,10 +75,13 @@ def assembled(text: str, capability: tuple[int, int], most_registers: int | None
     }
 
 
-def report(signatures, wanted: Iterable[tuple[str, tuple[int, int]]]) -> dict[str, dict[str, int]]:
+def report(
+    signatures, wanted: Iterable[tuple[str, tuple[int, int]]], folder: Path | None = None
+) -> dict[str, dict[str, int]]:
     """ "name, sm_90" -> what it takes.
 
     signatures  name -> (kernel, argument types, threads)
+    folder      where the PTX is kept, as "name, sm_90.ptx"
     Numba's own part of the work, which is most of it, is done once for all kernels and capabilities: they share most
     functions. ptxas works beside it.
     """
@@ -92,6 +97,8 @@ def report(signatures, wanted: Iterable[tuple[str, tuple[int, int]]]) -> dict[st
         for name, (major, minor) in wanted:
             kernel, argument_types, threads = signatures[name]
             text = ptx(kernel, argument_types, (major, minor))
+            if folder is not None:
+                Path(folder, f"{name}, sm_{major}{minor}.ptx").write_text(text)
             found[f"{name}, sm_{major}{minor}"] = pool.submit(taken, text, (major, minor), kernel, threads)
         return {name: result.result() for name, result in found.items()}
 
@@ -106,4 +113,5 @@ if __name__ == "__main__":
     for one in sys.argv[1:]:
         name, _, capabilities = one.partition(": ")
         wanted += [(name, tuple(map(int, each.split(".")))) for each in (capabilities or "9.0").split(",")]
-    print(json.dumps(report(known, wanted), indent=1))
+    kept = os.environ.get("KEEP_PTX")
+    print(json.dumps(report(known, wanted, Path(kept) if kept else None), indent=1))

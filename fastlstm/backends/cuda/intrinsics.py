@@ -1,4 +1,4 @@
-"""What Numba has no word for, as LLVM and PTX: 16-byte loads, words that other blocks read, sums over a warp.
+"""What Numba has no word for, as LLVM and PTX: 16-byte loads, products, sums over a warp.
 
 `simulated.py` has the same in Python; `primitives.py` chooses.
 """
@@ -28,10 +28,10 @@ def _loaded4(context, builder, array_type, memory, at):
     vector = ir.VectorType(context.get_value_type(array_type.dtype), lanes)
     loaded = builder.load(builder.bitcast(builder.gep(data, [at]), vector.as_pointer()))
     loaded.align = 8 if narrow else 16
-    numbers = [builder.extract_element(loaded, _constant(k, 32)) for k in range(lanes)]
+    numbers = [builder.extract_element(loaded, constant(k, 32)) for k in range(lanes)]
     if not narrow:
         return numbers
-    halves = [half for word in numbers for half in (word, builder.shl(word, _constant(16, 32)))]
+    halves = [half for word in numbers for half in (word, builder.shl(word, constant(16, 32)))]
     return [builder.bitcast(half, ir.FloatType()) for half in halves]
 
 
@@ -47,7 +47,7 @@ def load4(typing_context, array, index):
 
     def generate_code(context, builder, signature, arguments):
         memory, index = arguments
-        at = builder.mul(index, _constant(_bytes(array)))
+        at = builder.mul(index, constant(_bytes(array)))
         return cgutils.pack_array(builder, _loaded4(context, builder, array, memory, at))
 
     return types.UniTuple(element, 4)(array, types.int64), generate_code
@@ -80,10 +80,10 @@ def multiplied(typing_context, sums, weights, columns, further, arena, rows, x, 
         numbers = cgutils.unpack_tuple(builder, numbers)
         # Numbers of elements fit into 31 bits, and a register each.
         offset, at, number, low, high = (_short(builder, value) for value in (offset, at, number, low, high))
-        own = builder.shl(number, _constant(2, 32))
+        own = builder.shl(number, constant(2, 32))
         # The lane's first group that does not lie before `begin`.
-        later = builder.add(builder.sub(low, own), _constant(4 * LANES - 1, 32))
-        low = builder.add(own, builder.and_(later, _constant(-4 * LANES, 32)))
+        later = builder.add(builder.sub(low, own), constant(4 * LANES - 1, 32))
+        low = builder.add(own, builder.and_(later, constant(-4 * LANES, 32)))
         before, ready = builder.block, builder.append_basic_block()
         loop, after = builder.append_basic_block(), builder.append_basic_block()
         builder.cbranch(builder.icmp_signed("<", low, high), ready, after)
@@ -104,7 +104,7 @@ def multiplied(typing_context, sums, weights, columns, further, arena, rows, x, 
             for c, column in enumerate(factors):
                 for a, b in zip(column, row, strict=True):
                     results[4 * r + c] = builder.call(fma, [a, b, results[4 * r + c]])
-        following = builder.add(k, _constant(4 * LANES, 32))
+        following = builder.add(k, constant(4 * LANES, 32))
         for phi, first, again in zip(phis, (low, *numbers), (following, *results), strict=True):
             phi.add_incoming(first, ready)
             phi.add_incoming(again, loop)
@@ -119,7 +119,7 @@ def multiplied(typing_context, sums, weights, columns, further, arena, rows, x, 
 
 def _scaled(builder, index, array_type):
     """Bytes before the number of that index (32 bits), in 64 bits."""
-    return builder.mul(builder.sext(index, ir.IntType(64)), _constant(_bytes(array_type)))
+    return builder.mul(builder.sext(index, ir.IntType(64)), constant(_bytes(array_type)))
 
 
 def _short(builder, value):
@@ -139,11 +139,11 @@ def _rows_of(starts, count):
 
     def generate_code(context, builder, signature, arguments):
         memory, row, end = arguments[:3]
-        last, places = builder.sub(end, _constant(1)), []
+        last, places = builder.sub(end, constant(1)), []
         for k in range(count):
-            at = builder.add(row, _constant(k))
+            at = builder.add(row, constant(k))
             at = builder.select(builder.icmp_signed("<", at, last), at, last)
-            place = builder.load(_word(context, builder, starts, memory, at))
+            place = builder.load(address(context, builder, starts, memory, at))
             places.append(builder.sext(place, ir.IntType(64)))
         return cgutils.pack_array(builder, places)
 
@@ -173,13 +173,13 @@ def copy4(typing_context, target, to, source, at, j, distance, last):
         loaded = []
         for _ in range(4):
             i = builder.select(builder.icmp_signed("<", j, last), j, last)
-            place = builder.bitcast(_word(context, builder, source, other, builder.add(at, i)), vector.as_pointer())
+            place = builder.bitcast(address(context, builder, source, other, builder.add(at, i)), vector.as_pointer())
             value = builder.load(place)
             value.align = 16
             loaded.append((i, value))
             j = builder.add(j, distance)
         for i, value in loaded:
-            place = _word(context, builder, target, memory, builder.add(to, i))
+            place = address(context, builder, target, memory, builder.add(to, i))
             builder.store(value, builder.bitcast(place, vector.as_pointer())).align = 16
         return context.get_dummy_value()
 
@@ -198,12 +198,12 @@ def quotient(typing_context, a, b):
     return types.int64(types.int64, types.int64), generate_code
 
 
-def _word(context, builder, words, memory, index):
-    """The address of a word."""
-    return builder.gep(context.make_array(words)(context, builder, memory).data, [index])
+def address(context, builder, array_type, memory, index):
+    """Of a number in an array."""
+    return builder.gep(context.make_array(array_type)(context, builder, memory).data, [index])
 
 
-def _constant(value, bits=64):
+def constant(value, bits=64):
     return ir.Constant(ir.IntType(bits), value)
 
 
@@ -213,7 +213,7 @@ def of(typing_context, program, o, column):
 
     def generate_code(context, builder, signature, arguments):
         memory, at, more = arguments
-        return builder.load(builder.gep(_word(context, builder, program, memory, at), [more]))
+        return builder.load(builder.gep(address(context, builder, program, memory, at), [more]))
 
     return program.dtype(program, types.int64, types.int64), generate_code
 
@@ -223,7 +223,7 @@ def get(typing_context, array, index):
     """array[index], index not negative."""
 
     def generate_code(context, builder, signature, arguments):
-        return builder.load(_word(context, builder, array, *arguments))
+        return builder.load(address(context, builder, array, *arguments))
 
     return array.dtype(array, types.int64), generate_code
 
@@ -234,89 +234,10 @@ def put(typing_context, array, index, value):
 
     def generate_code(context, builder, signature, arguments):
         memory, at, number = arguments
-        builder.store(number, _word(context, builder, array, memory, at))
+        builder.store(number, address(context, builder, array, memory, at))
         return context.get_dummy_value()
 
     return types.void(array, types.int64, array.dtype), generate_code
-
-
-@intrinsic
-def post(typing_context, words, index, value, stamp):
-    """Write `value` for other blocks, together with `stamp` (int32), which tells them that it has come.
-
-    A word is 32 bits of the value below the stamp, and one store, which a reader sees whole or not at all; so no order
-    between stores is needed. A float64 takes two words.
-    """
-    halves = value.bitwidth // 32
-
-    def generate_code(context, builder, signature, arguments):
-        memory, at, number, mark = arguments
-        upper = builder.shl(builder.zext(mark, ir.IntType(64)), _constant(32))
-        bits = builder.bitcast(number, ir.IntType(value.bitwidth))
-        bits = builder.zext(bits, ir.IntType(64)) if halves == 1 else bits
-        for k in range(halves):
-            place = builder.add(builder.mul(at, _constant(halves)), _constant(k))
-            address = _word(context, builder, words, memory, place)
-            half = builder.and_(builder.lshr(bits, _constant(32 * k)), _constant(0xFFFFFFFF))
-            kind = ir.FunctionType(ir.VoidType(), [address.type, ir.IntType(64)])
-            store = ir.InlineAsm(kind, "st.relaxed.gpu.global.u64 [$0], $1;", "l,l,~{memory}", side_effect=True)
-            builder.call(store, [address, builder.or_(half, upper)])
-        return context.get_dummy_value()
-
-    return types.void(words, types.int64, value, types.int32), generate_code
-
-
-@intrinsic
-def peek(typing_context, words, index, stamp, like):
-    """(whether a value with `stamp` has come, the value, of the type of `like`): from L2, where all blocks meet."""
-    halves = like.bitwidth // 32
-    result = types.Tuple([types.boolean, like])
-
-    def generate_code(context, builder, signature, arguments):
-        memory, at, mark, _ = arguments
-        ready, bits = ir.Constant(ir.IntType(1), 1), _constant(0)
-        for k in range(halves):
-            place = builder.add(builder.mul(at, _constant(halves)), _constant(k))
-            address = _word(context, builder, words, memory, place)
-            kind = ir.FunctionType(ir.IntType(64), [address.type])
-            load = ir.InlineAsm(kind, "ld.relaxed.gpu.global.u64 $0, [$1];", "=l,l,~{memory}", side_effect=True)
-            word = builder.call(load, [address])
-            came = builder.icmp_signed("==", builder.trunc(builder.lshr(word, _constant(32)), ir.IntType(32)), mark)
-            ready = builder.and_(ready, came)
-            half = builder.and_(word, _constant(0xFFFFFFFF))
-            bits = builder.or_(bits, builder.shl(half, _constant(32 * k)))
-        bits = builder.trunc(bits, ir.IntType(32)) if halves == 1 else bits
-        number = builder.bitcast(bits, context.get_value_type(like))
-        return context.make_tuple(builder, result, [ready, number])
-
-    return result(words, types.int64, types.int32, like), generate_code
-
-
-@intrinsic
-def arrive(typing_context, counters, index):
-    """Count this block's arrival at counters[index]: what it wrote before is seen by who sees the count."""
-
-    def generate_code(context, builder, signature, arguments):
-        address = _word(context, builder, counters, *arguments)
-        kind = ir.FunctionType(ir.VoidType(), [address.type])
-        add = ir.InlineAsm(kind, "red.release.gpu.global.add.u64 [$0], 1;", "l,~{memory}", side_effect=True)
-        builder.call(add, [address])
-        return context.get_dummy_value()
-
-    return types.void(counters, types.int64), generate_code
-
-
-@intrinsic
-def arrivals(typing_context, counters, index):
-    """counters[index], and with it what the blocks wrote that it counts."""
-
-    def generate_code(context, builder, signature, arguments):
-        address = _word(context, builder, counters, *arguments)
-        kind = ir.FunctionType(ir.IntType(64), [address.type])
-        load = ir.InlineAsm(kind, "ld.acquire.gpu.global.u64 $0, [$1];", "=l,l,~{memory}", side_effect=True)
-        return builder.call(load, [address])
-
-    return types.int64(counters, types.int64), generate_code
 
 
 def _shuffled(builder, value, distance):
@@ -347,7 +268,7 @@ def _warp_barrier(builder):
     module = builder.module
     name = "llvm.nvvm.bar.warp.sync"
     kind = ir.FunctionType(ir.VoidType(), [ir.IntType(32)])
-    builder.call(module.globals.get(name) or ir.Function(module, kind, name), [_constant(_EVERY_LANE, 32)])
+    builder.call(module.globals.get(name) or ir.Function(module, kind, name), [constant(_EVERY_LANE, 32)])
 
 
 @intrinsic
@@ -360,23 +281,23 @@ def warp_sums(typing_context, numbers, lane, place, index):
 
     def generate_code(context, builder, signature, arguments):
         sums, number, memory, at = cgutils.unpack_tuple(builder, arguments[0]), *arguments[1:]
-        distance, mine = LANES // 2, _constant(0)
+        distance, mine = LANES // 2, constant(0)
         while distance:
             if len(sums) == 1:
                 sums = [builder.fadd(sums[0], _of_other_lane(builder, sums[0], distance))]
             else:
                 half = len(sums) // 2
-                upper = builder.icmp_signed("!=", builder.and_(number, _constant(distance)), _constant(0))
+                upper = builder.icmp_signed("!=", builder.and_(number, constant(distance)), constant(0))
                 kept = [builder.select(upper, sums[k + half], sums[k]) for k in range(half)]
                 given = [builder.select(upper, sums[k], sums[k + half]) for k in range(half)]
                 taken = [_of_other_lane(builder, value, distance) for value in given]
                 sums = [builder.fadd(a, b) for a, b in zip(kept, taken, strict=True)]
-                mine = builder.add(mine, builder.select(upper, _constant(half), _constant(0)))
+                mine = builder.add(mine, builder.select(upper, constant(half), constant(0)))
             distance //= 2
         _warp_barrier(builder)  # others may still be reading what stood there
         for k, value in enumerate(sums):
-            index = builder.add(builder.add(at, mine), _constant(k))
-            builder.store(value, _word(context, builder, place, memory, index))
+            index = builder.add(builder.add(at, mine), constant(k))
+            builder.store(value, address(context, builder, place, memory, index))
         _warp_barrier(builder)
         return context.get_dummy_value()
 
@@ -427,13 +348,3 @@ def apart(typing_context):
         return context.get_dummy_value()
 
     return types.void(), generate_code
-
-
-@intrinsic
-def pause(typing_context, event):
-    """Called while waiting for another block; event: the number of the step or turn."""
-
-    def generate_code(context, builder, signature, arguments):
-        return context.get_dummy_value()
-
-    return types.void(event), generate_code

@@ -6,8 +6,10 @@ from numba import config
 
 if config.ENABLE_CUDASIM:
     from fastlstm.backends.cuda import simulated as chosen
+    from fastlstm.backends.cuda import simulated as words
 else:
     from fastlstm.backends.cuda import intrinsics as chosen  # type: ignore[no-redef]
+    from fastlstm.backends.cuda import words  # type: ignore[no-redef]
 
 LANES = chosen.LANES
 load4 = chosen.load4  # of the benchmarks
@@ -20,12 +22,12 @@ few_of = chosen.few_of
 many_of = chosen.many_of
 copy4 = chosen.copy4
 quotient = chosen.quotient
-post = chosen.post
-peek = chosen.peek
-arrive = chosen.arrive
-arrivals = chosen.arrivals
+post = words.post
+peek = words.peek
+arrive = words.arrive
+arrivals = words.arrivals
 apart = chosen.apart
-pause = chosen.pause
+pause = words.pause
 warp_sums = chosen.warp_sums
 warp_sum = chosen.warp_sum
 warp_largest = chosen.warp_largest

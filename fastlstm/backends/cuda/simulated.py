@@ -1,4 +1,4 @@
-"""`intrinsics.py` for Numba's CUDA simulator, where a thread of a block is a thread of Python.
+"""`intrinsics.py` and `words.py` for Numba's CUDA simulator, where a thread of a block is a thread of Python.
 
 A warp has four lanes here: enough for what goes on between them, and few enough to wait for.
 """

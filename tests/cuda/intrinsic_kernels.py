@@ -72,9 +72,10 @@ def texts():
         for name, kernel in (("one", product_one), ("few", product_few), ("many", product_many)):
             kinds = (stored[::1], real[::1], short[::1], real[::1], long, long, long, long, long, long)
             found[f"product {name} {weights}"] = kernel, kinds
-    for name, real in (("float32", types.float32), ("float64", types.float64)):
+    for name, real in (("float32", types.float32), ("float64", types.float64), ("int32", short)):
         found[f"words {name}"] = words, (types.uint64[::1], real[::1], real[:, ::1], long, short, short)
-        found[f"over a warp {name}"] = over_a_warp, (real[::1], real[:, ::1])
+        if real is not short:
+            found[f"over a warp {name}"] = over_a_warp, (real[::1], real[:, ::1])
     found["copy"] = copy, (types.float32[::1], types.float32[::1], long[::1], long, long)
     return {name: ptx.ptx(kernel, kinds, (7, 0)) for name, (kernel, kinds) in found.items()}
 

@@ -65,13 +65,13 @@ def test_the_emulator_sees_a_wrong_boundary(compiled):
             emulator.run(text, (weights, arena, starts, out, 328, further, X, 0, end, 15), shared_bytes=4096)
 
 
-@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("dtype", ["float32", "float64", "int32"])
 def test_words_between_blocks(compiled, dtype):
-    """A value with its step's number comes back; with another number it has not come."""
-    values = np.random.default_rng(2).normal(size=32).astype(dtype)
-    values[3:6] = -0.0, np.inf, 1e-40
+    """A value with its step's number comes back, to the bit; with another number it has not come."""
+    values = (1e3 * np.random.default_rng(2).normal(size=32)).astype(dtype)
+    values[3:6] = (2**24 + 1, -1, 2**31 - 1) if dtype == "int32" else (-0.0, np.inf, 1e-40)
     for stamp, asked in ((7, 7), (2**31 - 1, 2**31 - 1), (7, 8)):
-        words, seen = np.zeros(80, np.uint64), np.full((2, 32), np.nan, dtype)
+        words, seen = np.zeros(80, np.uint64), np.full((2, 32), 99, dtype)
         emulator.run(compiled[f"words {dtype}"], (words, values, seen, 5, stamp, asked))
         np.testing.assert_array_equal(seen[0], np.full(32, stamp == asked))
         if stamp == asked:

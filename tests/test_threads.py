@@ -125,6 +125,25 @@ def test_what_does_not_come_back_is_computed_by_the_leader():
     crew.threads.clear()
 
 
+def test_helpers_that_cannot_be_started_are_absent(monkeypatch):
+    """They are given nothing, and nothing is kept for them."""
+
+    def refuse(thread):
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(threading.Thread, "start", refuse)
+    one, shared = pair("lstm", 3)
+    crew = shared.backend.team._crew
+    for _ in range(2):
+        assert [crew.get(block + t.DONE) for block in crew.blocks] == [t.ABSENT, t.ABSENT]
+        for batch in range(2, 12):
+            x = inputs("lstm", batch)
+            assert np.array_equal(one.step(x)[0], shared.step(x)[0])
+        assert [crew.get(block + t.TICKET) for block in crew.blocks] == [0, 0]
+        assert crew.idle() and not crew.buried
+        crew.begin()
+
+
 def test_what_a_helper_has_saved_counts_against_its_lateness():
     _, shared = pair("lstm", 2)
     crew = shared.backend.team._crew
@@ -203,6 +222,8 @@ def test_a_forked_child():
         right = False
         try:
             right = all(np.array_equal(steps.step(x), stream.step(x)) for x in xs)
+            shared.step(xs)
+            right = right and len(shared.backend.team._crew.threads) == 1
             right = right and all(np.array_equal(shared.generate(200)[0], want) for _ in range(10))
         finally:
             os._exit(0 if right else 1)

@@ -16,8 +16,9 @@ from fastlstm import Model
 from fastlstm.backends.cuda import calls
 from fastlstm.backends.cuda.device import Properties
 from fastlstm.backends.cuda.fit import Fit, fit
-from fastlstm.backends.cuda.packing import Program, lower
+from fastlstm.backends.cuda.packing import lower
 from fastlstm.backends.cuda.primitives import arrivals, arrive, load4, pause, peek, post
+from fastlstm.backends.cuda.program import Program
 from fastlstm.backends.narrow import STORAGES
 from fastlstm.bench.interleave import Timing
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from functools import partial
+from functools import cached_property, partial
 from typing import Any
 
 import numpy as np
@@ -85,12 +85,23 @@ class _Stepper(_Buffers):
         super().__init__(plan, rows, team, rows)
         self.input = self.tokens if plan.input is None else self.arena[:, plan.input]
         self.outputs = self.arena[:, plan.output]
+
+    @cached_property
+    def code(self) -> Code:
+        """Compiled where a step is asked for; other calls on the same buffers need another function."""
+        return _code("step", self.plan)
+
+    @cached_property
+    def table(self) -> NDArray[np.int64]:
+        """See `cpu_loops.step_32`."""
         program, weights, arena, row_size, tokens, _ = self.arguments
         addresses = [a.ctypes.data for a in (program, weights, arena, tokens, self.all)]
-        shared = program.reshape(plan.program.shape)[:, TEAM].max()
-        self._table = np.array([*addresses, len(plan.program), shared, arena.size, row_size, rows], np.int64)
-        self._code = _code("step", plan)
-        self.advance = partial(self._code.call, self._table.ctypes.data)
+        shared = program.reshape(self.plan.program.shape)[:, TEAM].max()
+        return np.array([*addresses, len(self.plan.program), shared, arena.size, row_size, len(self.all)], np.int64)
+
+    @cached_property
+    def advance(self) -> Callable[[], None]:
+        return partial(self.code.call, self.table.ctypes.data)
 
 
 class _Idle:
@@ -139,10 +150,10 @@ class CpuSession(_Stepper):
             Setting.SIZE: size,
             Setting.TARGET: place.ctypes.data,
             Setting.BYTES: place.nbytes,
-            Setting.ARGUMENT: self._table.ctypes.data,
+            Setting.ARGUMENT: self.table.ctypes.data,
             Setting.LONG: self.plan.weights.nbytes >= _LONG_STEP,
         }
-        return self._code.step(settings, takes_ids, output, convert, self)
+        return self.code.step(settings, takes_ids, output, convert, self)
 
     def process(self, xs: NDArray[np.floating] | NDArray[np.int64], ys: NDArray[np.floating]) -> None:
         if self._block is None:
@@ -166,6 +177,8 @@ class CpuBackend:
 
     def step(self, xs: Arrays, state: Sequence[Pair]) -> tuple[NDArray[np.floating], list[Pair]]:
         batch = len(xs)
+        if self.team is not None:
+            self.team.start()
         stepper = self._idle.take(batch)
         stepper.set_state(state)
         stepper.input[...] = xs

@@ -11,7 +11,7 @@ from __future__ import annotations
 from fastlstm.backends import plan as p
 from fastlstm.backends.cpu_jobs import BLOCKS, LATER, PRODUCTS, shared
 from fastlstm.backends.jit import inner, scalar
-from fastlstm.backends.memory import at
+from fastlstm.backends.memory import address, at
 from fastlstm.backends.narrow import FULL
 from fastlstm.backends.narrow_products import OF_H, add_narrow_products
 from fastlstm.backends.simd import (
@@ -68,7 +68,7 @@ def add_the_rest(y, begin, width, x, depth, kernel):
 
 @scalar
 def add_full_products(arena, row_size, rows, batch, y, begin, moves, width, x, depth, kernel, back):
-    """`add_products` by this thread, of a kernel that is not narrow."""
+    """`full_products` by this thread."""
     if batch == 1:
         place = rows[0] * row_size
         row = at(arena, place)
@@ -97,9 +97,8 @@ def full_products(op, arena, row_size, rows, batch, y, begin, moves, width, x, d
 
     begin  (width,) anywhere where moves is 0; where it is 1, what the sums of a row 0 of the arena would begin with
     """
-    if op[p.TEAM] > 0 and shared(
-        op, PRODUCTS, arena, row_size, rows, batch, y, begin, moves, width, x, depth, kernel, depth
-    ):
+    first = 0 if moves else address(begin)
+    if op[p.TEAM] > 0 and shared(op, PRODUCTS, arena, row_size, rows, batch, y, first, width, x, depth, kernel, depth):
         return
     add_full_products(arena, row_size, rows, batch, y, begin, moves, width, x, depth, kernel, op[p.BACK])
 
@@ -137,18 +136,15 @@ def add_full_blocks(arena, row_size, rows, batch, y, begin, moves, width, x, cou
 @inner
 def add_blocks(op, arena, row_size, rows, batch, y, width, x, count, kernel, depth):
     """For each of `rows`, of the columns in whole tiles: what the first `count` rows of the kernel add."""
-    z = at(arena, y)
-    if op[p.TEAM] > 0 and shared(op, BLOCKS, arena, row_size, rows, batch, y, z, 1, width, x, count, kernel, depth):
+    if op[p.TEAM] > 0 and shared(op, BLOCKS, arena, row_size, rows, batch, y, 0, width, x, count, kernel, depth):
         return
-    add_full_blocks(arena, row_size, rows, batch, y, z, 1, width, x, count, kernel, depth, op[p.BACK])
+    add_full_blocks(arena, row_size, rows, batch, y, at(arena, y), 1, width, x, count, kernel, depth, op[p.BACK])
 
 
 @inner
 def add_later(op, arena, row_size, rows, y, width, x, count, kernel, depth):
     """For the first of `rows`, what `add_blocks` left: rows of the kernel from `count` on, and the last columns."""
-    if op[p.TEAM] > 0 and shared(
-        op, LATER, arena, row_size, rows, 1, y, at(arena, y), 1, width, x, count, kernel, depth
-    ):
+    if op[p.TEAM] > 0 and shared(op, LATER, arena, row_size, rows, 1, y, 0, width, x, count, kernel, depth):
         return
     add_full_later(at(arena, rows[0] * row_size), y, width, x, count, kernel, depth, op[p.BACK])
 

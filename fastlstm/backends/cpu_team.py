@@ -1,7 +1,7 @@
 """What a team does together: a product, of which each thread computes some tiles as one alone would, to the last bit.
 
 A helper's sums lie in an arena of its own, which follows the leader's in memory; what is in a row is at the same place.
-It reads x, and what the sums begin with, in the leader's arena.
+It reads x in the leader's arena, and there or among the weights what the sums begin with.
 """
 
 from __future__ import annotations
@@ -24,9 +24,8 @@ def _add(job, arena, y, begin, width, x, kernel):
     """The job's product, of columns and in an arena that need not be its own."""
     row_size, rows, batch = job[j.ROW_SIZE], pointer(job[j.ROWS], np.int64), job[j.BATCH]
     if job[j.KIND] == j.PRODUCTS:
-        add_full_products(
-            arena, row_size, rows, batch, y, begin, job[j.MOVES], width, x, job[j.DEPTH], kernel, job[j.BACK]
-        )
+        moves, depth, back = job[j.BEGIN] == 0, job[j.DEPTH], job[j.BACK]
+        add_full_products(arena, row_size, rows, batch, y, begin, moves, width, x, depth, kernel, back)
     elif job[j.KIND] == j.BLOCKS:
         depth, back = job[j.DEPTH], job[j.BACK]
         add_full_blocks(arena, row_size, rows, batch, y, begin, 1, width, x, job[j.COUNT], kernel, depth, back)
@@ -42,7 +41,8 @@ def _lead(team, dtype):
     """Hand out parts of the job that stands in the team's own words, do one, and collect the others -> 1, or 0."""
     job = pointer(team + JOB, np.int64)
     arena, kernel = pointer(job[j.ARENA], dtype), pointer(job[j.KERNEL], dtype)
-    y, width, x, begin = job[j.Y], job[j.WIDTH], job[j.X], pointer(job[j.BEGIN], dtype)
+    y, width, x = job[j.Y], job[j.WIDTH], job[j.X]
+    begin = pointer(job[j.BEGIN], dtype) if job[j.BEGIN] else at(arena, y)
     lanes = lanes_of(arena)
     tile = 8 * lanes
     tiles = width // tile
@@ -59,17 +59,18 @@ def _lead(team, dtype):
             for word in range(j.KIND, j.SPAN):
                 copy[word] = job[word]
             copy[j.Y], copy[j.WIDTH], copy[j.KERNEL] = y + first, size, address(at(kernel, first * depth))
-            copy[j.BEGIN] = address(at(begin, first))
+            copy[j.BEGIN] = address(at(begin, first)) if job[j.BEGIN] else 0
             copy[j.SPAN] = (k + 1) * span
             give(block)
     _, size = _columns(0, parts, tiles, tile, width)
     _add(job, arena, y, begin, size, x, kernel)
+    own = clock() - began
     for k in range(helpers(team)):
         block = helper(team, k)
         part = load(block + PART)
         if part > 0:
             first, size = _columns(part, parts, tiles, tile, width)
-            if settle(team, block, began):
+            if settle(team, block, own):
                 _copy(job, arena, at(arena, (k + 1) * span), y + first, size)
             else:
                 _add(job, arena, y + first, at(begin, first), size, x, at(kernel, first * depth))
@@ -100,7 +101,7 @@ def _help(team, block, dtype):
     while ticket >= 0:
         arena, kernel, span = pointer(job[j.ARENA], dtype), pointer(job[j.KERNEL], dtype), job[j.SPAN]
         own, begin = at(arena, span), pointer(job[j.BEGIN], dtype)
-        if job[j.MOVES]:  # they lie in the leader's arena, and are not to be written to
+        if not job[j.BEGIN]:  # they lie in the leader's arena, and are not to be written to
             _copy(job, own, arena, job[j.Y], job[j.WIDTH])
             begin = at(own, job[j.Y])
         _add(job, own, job[j.Y], begin, job[j.WIDTH], job[j.X] - span, kernel)

@@ -79,14 +79,13 @@ def give(block):
 
 
 @inner
-def settle(team, block, began):
-    """Whether the helper's part is done, waiting for it about as long as has passed since `began`.
+def settle(team, block, own):
+    """Whether the helper's part is done, waiting for it as long as the leader's `own` has taken.
 
     If not, and it has cost more than it has saved of late, it rests.
     """
     ticket, unit, penalty = load(block + t.TICKET), load(team + t.MICROSECOND), load(block + t.PENALTY)
     finished, late = clock(), False
-    own = finished - began  # a helper's part takes as long as the leader's
     while load(block + t.DONE) != ticket:
         if late:
             now = clock()

@@ -37,14 +37,14 @@ OWNED = 0
 SIZE, MICROSECOND, WORK, YIELD, READ, WRITE, BYTE = range(_LINE, _LINE + 56, 8)  # written once
 SINCE, LAST, NOBODY, LEADER, SPAN = range(2 * _LINE, 2 * _LINE + 40, 8)  # the leader's
 JOB = 3 * _LINE  # the leader's own job, as WORK wants it
-HELPERS = 5 * _LINE
-BLOCK = 6 * _LINE  # a helper's; the rest count from its block
-WORDS = 17  # of a job, which comes first
-TICKET = WORDS * 8  # the number of the job
-DONE = 2 * _LINE  # the number of the last one that is done
-SLEEP = 3 * _LINE
-RESTS, PENALTY, SAVED, WOKEN, PART = range(4 * _LINE, 4 * _LINE + 40, 8)  # the leader's
-READ_FROM, WRITE_TO = 5 * _LINE, 5 * _LINE + 8  # written once
+HELPERS = 4 * _LINE
+BLOCK = 5 * _LINE  # a helper's; the rest count from its block
+WORDS = 15  # of a helper's job, which comes first
+TICKET = WORDS * 8  # the number of the job, in the same line
+DONE = _LINE  # the number of the last one that is done
+SLEEP = 2 * _LINE
+RESTS, PENALTY, SAVED, WOKEN, PART = range(3 * _LINE, 3 * _LINE + 40, 8)  # the leader's
+READ_FROM, WRITE_TO = 4 * _LINE, 4 * _LINE + 8  # written once
 
 # What a part must have to do at least, in multiply-adds of whole vectors: below, handing it over is not worth it.
 LEAST = 2048
@@ -107,7 +107,8 @@ class _Crew:
         self.set(OWNED, 0)
         self.set(LEADER, 0)
         for block in self.blocks:
-            self.set(block + TICKET, 0, ABSENT)
+            self.set(block + TICKET, 0)
+            self.set(block + DONE, ABSENT)
             self.set(block + SLEEP, AWAKE)
 
     def start(self) -> None:
@@ -177,12 +178,16 @@ class Team:
     @property
     def address(self) -> int:
         """Where the words are."""
+        self.start()
+        return self._crew.address
+
+    def start(self) -> None:
+        """The helpers, where they are not there: at first, and in a process that was forked."""
         crew = self._crew
         if not crew.threads:
             with crew.lock:
                 if not crew.threads:
                     crew.start()
-        return crew.address
 
     @contextlib.contextmanager
     def led_from(self, arena: NDArray[np.floating]) -> Iterator[None]:

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from fastlstm.backends.cuda import packing as p
+from fastlstm.backends.cuda import program as p
 from fastlstm.backends.cuda import settings as c
 from fastlstm.backends.cuda.rooms import placed, state_width
 from tests.cuda import emulator

@@ -2,7 +2,7 @@
 
 from unittest import mock
 
-from fastlstm.backends.cuda import packing as p
+from fastlstm.backends.cuda import program as p
 from fastlstm.backends.cuda.fit import Fit
 
 

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 import fastlstm
 from fastlstm.backends.cuda.device import SIMULATED, Properties
 from fastlstm.backends.cuda.fit import fit
-from fastlstm.backends.cuda.packing import COLUMNS, ROW_BYTES, Product, Sizes
+from fastlstm.backends.cuda.program import COLUMNS, ROW_BYTES, Product, Sizes
 
 # Figures of the data sheets and of the CUDA programming guide's table of compute capabilities.
 H200 = Properties("H200", (9, 0), 132, 2048, 232448, 233472, 1024, 65536, 60 << 20, 141 * 10**9, 1.98e9, 4.9e12)

@@ -15,10 +15,19 @@ from tests.fuzz import runner
 OUTCOMES = pytest.StashKey[dict[str, Future]]()
 
 
+def _waits(item):
+    return "outcomes" in getattr(item, "fixturenames", ())
+
+
+def pytest_collection_modifyitems(items):
+    """Who waits for the workers comes last."""
+    items.sort(key=_waits)
+
+
 def pytest_collection_finish(session):
     """Start the workers, which take as long as all other tests do, beside these: on all processors but one."""
-    wanted = [item.callspec.params["name"] for item in session.items if "outcomes" in getattr(item, "fixturenames", ())]
-    if wanted and not session.config.option.collectonly:
+    wanted = [item.callspec.params["name"] for item in session.items if _waits(item)]
+    if wanted and sys.platform.startswith("linux") and not session.config.option.collectonly:
         seed = int(os.environ.get("FASTLSTM_FUZZ_SEED", "0"))
         pool = ThreadPoolExecutor(max(1, os.cpu_count() - 1))
         flips = runner.flips_wanted()

@@ -15,9 +15,10 @@ from fastlstm.backends.cuda import device, memory
 from fastlstm.backends.cuda.ahead import Products
 from fastlstm.backends.cuda.fit import Fit, fit
 from fastlstm.backends.cuda.interface import LEGACY, DeviceArray
-from fastlstm.backends.cuda.packing import Program, lower, takes_products
+from fastlstm.backends.cuda.packing import lower, takes_products
 from fastlstm.backends.cuda.parcel import Parcel
 from fastlstm.backends.cuda.process import Held
+from fastlstm.backends.cuda.program import Program
 from fastlstm.backends.cuda.rooms import Loaded, Room, packed, parts_of, state_width, unpacked, whole_of
 from fastlstm.backends.narrow import FULL, INT8, matrices
 from fastlstm.errors import DeviceError

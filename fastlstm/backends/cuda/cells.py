@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from fastlstm.backends import scalar as s
 from fastlstm.backends.cpu_vectors import HARD_SIGMOID, LINEAR, RELU, SIGMOID, TANH, rare
-from fastlstm.backends.cuda import packing as p
+from fastlstm.backends.cuda import program as p
 from fastlstm.backends.cuda.jit import called, device
 from fastlstm.backends.cuda.primitives import apart, get, of, put
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 from fastlstm.backends.cuda.device import Properties
-from fastlstm.backends.cuda.packing import COLUMNS, ROW_BYTES, SCRATCH_BYTES, Product, Sizes
+from fastlstm.backends.cuda.program import COLUMNS, ROW_BYTES, SCRATCH_BYTES, Product, Sizes
 from fastlstm.backends.cuda.settings import FEW, MANY, MOST_THREADS
 from fastlstm.errors import DeviceError
 

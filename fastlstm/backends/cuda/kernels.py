@@ -9,7 +9,7 @@ from numba import cuda, types
 from numba.np.numpy_support import from_dtype
 
 from fastlstm.backends import scalar as s
-from fastlstm.backends.cuda import packing as p
+from fastlstm.backends.cuda import program as p
 from fastlstm.backends.cuda import settings as c
 from fastlstm.backends.cuda.drawing import draw, largest
 from fastlstm.backends.cuda.exchange import meet, place_of, split
@@ -209,7 +209,7 @@ def loop(operations, weights, table, lookup, words, counters, state, xs, ids, le
          temperature, top_p, call):  # fmt: skip
     """Prime, or a known sequence, then outputs fed back: every time step of the launch's rows.
 
-    operations, weights, table, lookup   see `packing.py`
+    operations, weights, table, lookup   see `program.py`
     words (.,), counters (COUNTERS * row groups,)  uint64, for `exchange.py`; only zero, or what a launch has left
     state (B, .)                         each layer's c and h, read and written
     xs (B, T, D) or ids (B, T), lengths (B,);  ys (B, n, V) or drawn (B, n);  stop (S,)

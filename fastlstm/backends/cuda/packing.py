@@ -1,26 +1,14 @@
-"""A model as a program for CUDA: operations whose units are shared out among blocks, and the buffers they read.
-
-weights  the matrices, (units, columns, K): a unit's columns (an LSTM's gates) side by side, each contiguous, so that
-         the lanes of a warp walk it with 16-byte loads. Units come in order, so that the slice of any block is one
-         stretch, whatever the grid. K is what multiplies the layer's input, then its own h, each padded to a multiple
-         of four
-table    biases, peepholes, norms and clips, in the model's dtype
-lookup   (V, width): what an id stands for, an embedding or the first layer's sums before h (`tables.py`)
-arena    of each block: the vectors of its batch rows, complete, `row_size` elements a row; behind them what a block
-         needs of its own units only: most layers' c
-
-Only products are shared out. What needs a whole layer at once (layer norm, softmax, a highway's mix, masks) each block
-computes for itself from the exchanged vector.
-"""
+"""How layers become a program for CUDA (`program.py`): what is emitted for each kind, and how its weights lie."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
+from fastlstm.backends.cuda import program as p
+from fastlstm.backends.cuda.program import Product, Program, Sizes
 from fastlstm.backends.narrow import BFLOAT16, FULL, bfloat16_words, rounded_bfloat16
 from fastlstm.backends.packing import padded
 from fastlstm.backends.plan import StateSlot
@@ -31,95 +19,7 @@ from fastlstm.layers.masking import StepMask
 
 Array = NDArray[np.floating]
 
-# Operations: what stands in column OP. Those before STATE are products.
-LSTM_CELL, GRU_AFTER, GRU_GATES, GRU_CANDIDATE, DENSE, STATE, GATHER, ONE_HOT, NORM_CELL, SOFTMAX, AROUND, MASK_VALUE, \
-    MASK_ID = range(13)  # fmt: skip
-
-# Columns. A product is over A (A_DEPTH) and B (B_DEPTH), in the arena; its columns begin every STRIDE elements of
-# `weights`; BEGIN is what its sums begin with, in `table`, or, with BY_TOKEN, in a row of `lookup`. WORDS is where its
-# results are exchanged, SLICE where the first KEPT elements of each of the block's columns lie in shared memory, all in
-# elements. OWN: which of `Sizes.own` C is. FIRST and END: the block's own units, which it fills in. NONE: not there.
-(
-    OP, UNITS, COLUMNS_OF_UNIT, WEIGHTS, STRIDE, A, A_DEPTH, B, B_DEPTH, BEGIN, BY_TOKEN, WORDS, SLICE, KEPT,
-    TARGET, C, OWN, H, MASK, PEEPHOLES, CLIP, NORM, VALUE, ACTIVATION, RECURRENT_ACTIVATION, FIRST, END,
-    COLUMNS,
-) = range(28)  # fmt: skip
-NONE = -1
-
-# Shared memory of a block before its program: room for reductions, and of each batch row its token, whether it takes
-# part and a place in the list of those that do, with the byte at which its row of the arena begins, int32 each.
-SCRATCH_BYTES = 4096
-ROW_BYTES = 16
-
 _ACROSS = (Activation.SOFTMAX, Activation.LOG_SOFTMAX)
-
-
-@dataclass(frozen=True)
-class Product:
-    """What is shared out among blocks: `units` of `columns` weight columns each, `column_bytes` long."""
-
-    name: str
-    units: int
-    columns: int
-    column_bytes: int
-
-
-@dataclass(frozen=True)
-class Sizes:
-    """What `fit.py` needs to know of a program.
-
-    itemsize    bytes of an element of the state
-    row_size    elements of an arena row, without what follows
-    operations  rows of the program
-    products    in the program's order
-    own         units of each vector of which a block has its own units
-    """
-
-    itemsize: int
-    row_size: int
-    operations: int
-    products: tuple[Product, ...]
-    own: tuple[int, ...] = ()
-
-    def own_places(self, unit_groups: int) -> tuple[list[int], int]:
-        """Where the own units of each vector begin in an arena row, of so many blocks a row group, and its elements.
-
-        A single block has at the end what it computes until all is computed.
-        """
-        places, at = [], self.row_size
-        for units in self.own:
-            places.append(at)
-            at += padded(-(-units // unit_groups), 4)
-        return places, at + (self.pending if unit_groups == 1 else 0)
-
-    @property
-    def pending(self) -> int:
-        """Elements for the results of any product."""
-        return padded(max((product.units for product in self.products), default=0), 4)
-
-
-@dataclass(frozen=True)
-class Program:
-    """See above.
-
-    operations  (N, COLUMNS) int32; where they lie in a block (SLICE, KEPT, C of OWN) not filled in
-    weights     float32 or float64, or for bfloat16 uint32, two rows a word as `narrow.py` has them
-    input       where x goes in an arena row; None where the model takes ids
-    words       results of one batch row that are exchanged in a step
-    first       the first layer's kernel (N, D), D padded to a multiple of 4, and its biases (N,), where `lookup` is to
-                be their product with the inputs
-    """
-
-    operations: NDArray[np.int32]
-    weights: NDArray[np.generic]
-    table: Array
-    lookup: Array
-    input: slice | None
-    output: slice
-    words: int
-    states: tuple[StateSlot, ...]
-    sizes: Sizes
-    first: tuple[Array, Array] | None = None
 
 
 def lower(layers: Sequence[Layer | StepMask], dtype: np.dtype, storage: int = FULL, *, ahead: bool = False) -> Program:
@@ -149,21 +49,21 @@ class _Lowering:
         self.lookup = np.zeros((1, 1), dtype)
         self.first: tuple[Array, Array] | None = None
         self.weights_size = self.numbers_size = self.row_size = self.words = 0
-        self.mask = NONE
+        self.mask = p.NONE
 
     def program(self, ahead: bool) -> Program:
         first, *rest = self.layers
-        source, size, entry = NONE, 0, None
+        source, size, entry = p.NONE, 0, None
         if isinstance(first, Embedding | OneHot):
             if isinstance(first, Embedding) and first.mask_zero:
                 self.mask = self._room(1)
-                self._emit(OP=MASK_ID, MASK=self.mask)
+                self._emit(OP=p.MASK_ID, MASK=self.mask)
             if multiplied_fits(self.layers, self.dtype):
-                source, size = self._recurrent(rest.pop(0), NONE, ids=first)
+                source, size = self._recurrent(rest.pop(0), p.NONE, ids=first)
             else:
                 source, size = self._gather(first)
         elif ahead:
-            source, size = self._recurrent(first, NONE, ahead=True)
+            source, size = self._recurrent(first, p.NONE, ahead=True)
         else:
             size, rest = first.input_size, self.layers
             source = self._room(size)
@@ -201,7 +101,7 @@ class _Lowering:
     def _number(self, *values: Array | float | None) -> int:
         """Where `values` begin in `table`; NONE of None."""
         if values[0] is None:
-            return NONE
+            return p.NONE
         start = self.numbers_size
         for value in values:
             flat = np.asarray(value, self.dtype).ravel()
@@ -233,10 +133,10 @@ class _Lowering:
         }  # fmt: skip
 
     def _emit(self, **columns: int) -> None:
-        row = np.full(COLUMNS, NONE, np.int32)
-        row[BY_TOKEN] = row[KEPT] = 0
+        row = np.full(p.COLUMNS, p.NONE, np.int32)
+        row[p.BY_TOKEN] = row[p.KEPT] = 0
         for name, value in columns.items():
-            row[globals()[name]] = value
+            row[getattr(p, name)] = value
         self.rows.append(row)
 
     def _product(self, name: str, op: int, parts: Sequence[Array | None], columns: int, **more: int) -> None:
@@ -253,26 +153,26 @@ class _Lowering:
         target = self._room(size)
         if isinstance(layer, Embedding):
             self.lookup = layer.table.astype(self.dtype)
-        self._emit(OP=GATHER if isinstance(layer, Embedding) else ONE_HOT, TARGET=target, UNITS=size)
+        self._emit(OP=p.GATHER if isinstance(layer, Embedding) else p.ONE_HOT, TARGET=target, UNITS=size)
         return target, size
 
     def _masking(self, layer: Masking, source: int) -> tuple[int, int]:
         target = self._room(layer.size)
         self.mask = self._room(1)
         value = self._number(layer.mask_value)
-        self._emit(OP=MASK_VALUE, A=source, TARGET=target, UNITS=layer.size, VALUE=value, MASK=self.mask)
+        self._emit(OP=p.MASK_VALUE, A=source, TARGET=target, UNITS=layer.size, VALUE=value, MASK=self.mask)
         return target, layer.size
 
     def _dense(self, name: str, kernel: Array, bias: Array | None, source: int, target: int, activation: int,
-               clip: float | None = None, mask: int = NONE) -> int:  # fmt: skip
+               clip: float | None = None, mask: int = p.NONE) -> int:  # fmt: skip
         """target = clip(activation(source @ kernel + bias)), as it was where masked -> target."""
         across = activation in _ACROSS
         self._product(
-            name, DENSE, [kernel, None], 1, A=source, TARGET=target, BEGIN=self._number(bias), CLIP=self._number(clip),
-            ACTIVATION=Activation.LINEAR if across else activation, MASK=mask,
+            name, p.DENSE, [kernel, None], 1, A=source, TARGET=target, BEGIN=self._number(bias),
+            CLIP=self._number(clip), ACTIVATION=Activation.LINEAR if across else activation, MASK=mask,
         )  # fmt: skip
         if across:
-            self._emit(OP=SOFTMAX, TARGET=target, UNITS=kernel.shape[1], ACTIVATION=activation)
+            self._emit(OP=p.SOFTMAX, TARGET=target, UNITS=kernel.shape[1], ACTIVATION=activation)
         return target
 
     def _recurrent(
@@ -290,15 +190,15 @@ class _Lowering:
             self.own.append(layer.hidden_size)
         self.states.append(StateSlot(slice(0, c_size), slice(h, h + size)))
         state = sum(slot.c.stop - slot.c.start + slot.h.stop - slot.h.start for slot in self.states[:-1])
-        self._emit(OP=STATE, A_DEPTH=c_size, B=h, B_DEPTH=size, TARGET=state, UNITS=0 if apart else c_size, **c)
+        self._emit(OP=p.STATE, A_DEPTH=c_size, B=h, B_DEPTH=size, TARGET=state, UNITS=0 if apart else c_size, **c)
         if isinstance(layer, LSTM):
             self._lstm(layer, source, h, c, ids, ahead, apart)
         else:
             self._gru(layer, source, h, c, ids, ahead)
-        zero = self.mask if layer.zero_output_for_mask else NONE
-        if not layer.residual and layer.highway is None and zero == NONE:
+        zero = self.mask if layer.zero_output_for_mask else p.NONE
+        if not layer.residual and layer.highway is None and zero == p.NONE:
             return h, size
-        carry = transform = NONE
+        carry = transform = p.NONE
         way = layer.highway
         if way is not None:
             sigmoid = Activation.SIGMOID
@@ -308,8 +208,8 @@ class _Lowering:
                     "transform gate", way.transform_kernel, way.transform_bias, source, self._room(size), sigmoid
                 )
         target = self._room(size)
-        x = source if layer.residual or way is not None else NONE
-        self._emit(OP=AROUND, A=x, B=carry, C=transform, H=h, TARGET=target, UNITS=size, MASK=zero)
+        x = source if layer.residual or way is not None else p.NONE
+        self._emit(OP=p.AROUND, A=x, B=carry, C=transform, H=h, TARGET=target, UNITS=size, MASK=zero)
         return target, size
 
     def _begin(
@@ -345,15 +245,15 @@ class _Lowering:
         }  # fmt: skip
         if not apart:
             (begin,) = self._begin([(layer.kernel, layer.bias, 4)], ids, ahead)
-            self._product(layer.name, LSTM_CELL, parts, 4, A=source, B=h, TARGET=m, **begin, **cell)
+            self._product(layer.name, p.LSTM_CELL, parts, 4, A=source, B=h, TARGET=m, **begin, **cell)
         else:
             z, bias = self._room(4 * hidden), np.zeros(4 * hidden) if norm is not None else layer.bias
             (begin,) = self._begin([(layer.kernel, bias, 1)], ids, ahead)
-            self._product(layer.name, DENSE, parts, 1, A=source, B=h, TARGET=z, ACTIVATION=Activation.LINEAR, **begin)
-            block = NONE
+            self._product(layer.name, p.DENSE, parts, 1, A=source, B=h, TARGET=z, ACTIVATION=Activation.LINEAR, **begin)
+            block = p.NONE
             if norm is not None:
                 block = self._number(norm.gamma, layer.bias, norm.state_gamma, norm.state_beta, norm.epsilon)
-            self._emit(OP=NORM_CELL, A=z, TARGET=m, UNITS=hidden, NORM=block, **cell)
+            self._emit(OP=p.NORM_CELL, A=z, TARGET=m, UNITS=hidden, NORM=block, **cell)
         if layer.projection is not None:
             name = f"{layer.name} projection"
             self._dense(name, layer.projection, None, m, h, Activation.LINEAR, layer.proj_clip, self.mask)
@@ -379,17 +279,17 @@ class _Lowering:
             sums = np.concatenate([bias[zr] + own[zr], bias[candidate], own[candidate]])
             (begin,) = self._begin([(of_x, sums, 4)], ids, ahead)
             parts = [None if looked_up else of_x, of_h]
-            self._product(layer.name, GRU_AFTER, parts, 4, A=source, B=h, TARGET=h, **begin, **cell)
+            self._product(layer.name, p.GRU_AFTER, parts, 4, A=source, B=h, TARGET=h, **begin, **cell)
             return
         first, second = self._begin(
             [(kernel[:, zr], bias[zr], 2), (kernel[:, candidate], bias[candidate], 1)], ids, ahead
         )
         scaled = self._room(layer.hidden_size)
         parts = [None if looked_up else kernel[:, zr], recurrent[:, zr]]
-        self._product(layer.name, GRU_GATES, parts, 2, A=source, B=h, TARGET=scaled, **kept, **first, **cell)
+        self._product(layer.name, p.GRU_GATES, parts, 2, A=source, B=h, TARGET=scaled, **kept, **first, **cell)
         parts = [None if looked_up else kernel[:, candidate], recurrent[:, candidate]]
         self._product(
-            f"{layer.name} candidate", GRU_CANDIDATE, parts, 1, A=source, B=scaled, TARGET=h, **kept, **second, **cell
+            f"{layer.name} candidate", p.GRU_CANDIDATE, parts, 1, A=source, B=scaled, TARGET=h, **kept, **second, **cell
         )
 
 

@@ -13,13 +13,13 @@ from numpy.typing import DTypeLike, NDArray
 
 from fastlstm.backends.base import Drawing, Pair
 from fastlstm.backends.cuda import calls, memory
-from fastlstm.backends.cuda import packing as p
+from fastlstm.backends.cuda import program as p
 from fastlstm.backends.cuda import settings as c
 from fastlstm.backends.cuda.fit import Fit
 from fastlstm.backends.cuda.interface import LEGACY, DeviceArray
 from fastlstm.backends.cuda.kernels import argument_types, loop, loop_spilled
-from fastlstm.backends.cuda.packing import Program
 from fastlstm.backends.cuda.primitives import LANES
+from fastlstm.backends.cuda.program import Program
 
 MEETING = c.STAMPS  # how blocks exchange results; `python -m benchmarks.cuda` measures it against c.BARRIER
 

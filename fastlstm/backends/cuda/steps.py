@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from numba import cuda
 
-from fastlstm.backends.cuda import packing as p
+from fastlstm.backends.cuda import program as p
 from fastlstm.backends.cuda import settings as c
 from fastlstm.backends.cuda.cells import begins, finished
 from fastlstm.backends.cuda.exchange import give, meet, split, take, take_pending

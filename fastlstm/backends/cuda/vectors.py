@@ -12,7 +12,7 @@ from numba import cuda
 
 from fastlstm.backends import scalar as s
 from fastlstm.backends.cpu_vectors import LOG_SOFTMAX, SOFTMAX
-from fastlstm.backends.cuda import packing as p
+from fastlstm.backends.cuda import program as p
 from fastlstm.backends.cuda.cells import activation, clipped
 from fastlstm.backends.cuda.jit import called, device
 from fastlstm.backends.cuda.primitives import LANES, apart, of, warp_largest, warp_sum

@@ -19,13 +19,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from types import SimpleNamespace
 
-_OPTIONS = (
-    "debug",
-    "lineinfo",
-    "fastmath",
-    "opt",
-    "launch_bounds",
-)  # of `cuda.jit`
+_OPTIONS = ("debug", "lineinfo", "fastmath", "opt", "launch_bounds")  # of `cuda.jit`
 
 
 def ptxas() -> Path | None:

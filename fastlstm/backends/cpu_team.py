@@ -12,9 +12,22 @@ from fastlstm.backends import cpu_jobs as j
 from fastlstm.backends.atomics import clock, load
 from fastlstm.backends.cpu_products import add_full_blocks, add_full_later, add_full_products
 from fastlstm.backends.jit import compiled, inlined, inner, scalar
-from fastlstm.backends.meeting import await_job, enter, gather, give, helper, helpers, leave, report, settle
+from fastlstm.backends.meeting import (
+    await_job,
+    came,
+    enter,
+    gather,
+    give,
+    helper,
+    helpers,
+    leave,
+    report,
+    take,
+    taken,
+    tell,
+)
 from fastlstm.backends.memory import address, at, pointer
-from fastlstm.backends.narrow_products import add_narrow_columns
+from fastlstm.backends.narrow_products import BACK, add_narrow_columns
 from fastlstm.backends.simd import copy_lanes, lanes_of
 from fastlstm.backends.team import JOB, LEADER, PART, SPAN
 
@@ -64,17 +77,39 @@ def _lead(team, dtype):
             give(block)
     _, size = _columns(0, parts, tiles, tile, width)
     _add(job, arena, y, begin, size, x, kernel)
-    own = clock() - began
+    patience = (clock() - began) * tile // size
     for k in range(helpers(team)):
         block = helper(team, k)
         part = load(block + PART)
         if part > 0:
             first, size = _columns(part, parts, tiles, tile, width)
-            if settle(team, block, own):
-                _copy(job, arena, at(arena, (k + 1) * span), y + first, size)
-            else:
-                _add(job, arena, y + first, at(begin, first), size, x, at(kernel, first * depth))
+            # Nobody is waited for: what has not come is computed here, from the other end, tile after tile. Both may
+            # compute the one where they meet, as each writes to an arena of its own.
+            count = size // tile
+            wanted = count
+            while came(block, wanted, count, patience) < wanted:
+                wanted -= 1
+                take(block, count - wanted)
+                z, columns = _tile(job, wanted, count, tile, size)
+                place = first + z
+                _add(job, arena, y + place, at(begin, place), columns, x, at(kernel, place * depth))
+            if wanted:
+                z = (count - wanted) * tile if _backwards(job) else 0
+                columns = size - z if z or wanted == count else wanted * tile
+                _copy(job, arena, at(arena, (k + 1) * span), y + first + z, columns)
     return 1
+
+
+@scalar
+def _backwards(job):
+    return job[j.BACK] & (BACK if job[j.KIND] >= j.NARROW else 1)
+
+
+@scalar
+def _tile(job, number, count, tile, width):
+    """Where the tile begins that comes as number so and so of a part, and its columns: the last has the rest too."""
+    k = count - 1 - number if _backwards(job) else number
+    return k * tile, (width if k == count - 1 else (k + 1) * tile) - k * tile
 
 
 @scalar
@@ -104,7 +139,13 @@ def _help(team, block, dtype):
         if not job[j.BEGIN]:  # they lie in the leader's arena, and are not to be written to
             _copy(job, own, arena, job[j.Y], job[j.WIDTH])
             begin = at(own, job[j.Y])
-        _add(job, own, job[j.Y], begin, job[j.WIDTH], job[j.X] - span, kernel)
+        y, width, x, tile = job[j.Y], job[j.WIDTH], job[j.X] - span, 8 * lanes_of(arena)
+        count, depth, number = width // tile, job[j.DEPTH], 0
+        while number < count - taken(block):
+            z, columns = _tile(job, number, count, tile, width)
+            _add(job, own, y + z, at(begin, z), columns, x, at(kernel, z * depth))
+            number += 1
+            tell(block, number)
         report(block, ticket)
         ticket = await_job(team, block)
 

@@ -59,8 +59,6 @@ def gather(team, most):
 
 @inner
 def _ready(team, block, now):
-    if now < load(block + t.RESTS):
-        return False
     if load(block + t.SLEEP) == t.ASLEEP:
         unit = load(team + t.MICROSECOND)
         busy, tried = now - load(team + t.SINCE), now - load(block + t.WOKEN)
@@ -75,41 +73,36 @@ def _ready(team, block, now):
 @inner
 def give(block):
     """Let a helper begin with the job that stands in its block."""
+    store(block + t.TAKEN, 0)
+    store(block + t.COUNT, 0)
     store(block + t.TICKET, load(block + t.TICKET) + 1)
 
 
 @inner
-def settle(team, block, own):
-    """Whether the helper's part is done, waiting for it as long as the leader's `own` has taken.
+def take(block, taken):
+    """The leader computes so many of a helper's tiles itself, from the end."""
+    store(block + t.TAKEN, taken)
 
-    If not, and it has cost more than it has saved of late, it rests.
+
+@inner
+def came(block, wanted, of, patience):
+    """How many tiles a helper has computed; it is waited for so long where one alone of the `wanted` is missing.
+
+    Not where it has not begun while the leader computed the others `of` its part.
     """
-    ticket, unit, penalty = load(block + t.TICKET), load(team + t.MICROSECOND), load(block + t.PENALTY)
-    finished, late = clock(), False
-    while load(block + t.DONE) != ticket:
-        if late:
-            now = clock()
-            owed = now - finished - load(block + t.SAVED)
-            store(block + t.SAVED, max(-owed, 0))
-            if owed > 0:
-                penalty = min(max(2 * penalty, t.REST * owed), t.LONGEST_REST * unit)
-                store(block + t.PENALTY, penalty)
-                store(block + t.RESTS, now + penalty)
-            return False
-        pause()
-        late = clock() - finished > own + t.SLACK * unit  # looks once more: this thread may have been put aside
-    store(block + t.SAVED, min(load(block + t.SAVED) + own, t.MOST_SAVED * unit))
-    if penalty != 0:
-        store(block + t.PENALTY, penalty - penalty // 8 - 1)
-    return True
+    count = load(block + t.COUNT)
+    if count == wanted - 1 and (count > 0 or of == 1):
+        start = clock()
+        while count < wanted and clock() - start < patience:
+            pause()
+            count = load(block + t.COUNT)
+    return count
 
 
 @inner
 def await_job(team, block):
     """A helper's wait -> the ticket of the job in its block; negative when it is to end."""
     seen, since, unit = load(block + t.DONE), clock(), load(team + t.MICROSECOND)
-    if load(block + t.RESTS) - since > t.LONG_REST * unit:
-        since -= t.LINGER * unit  # it was late, and is in the way of others
     while load(block + t.TICKET) == seen:
         idle = clock() - since
         if idle < t.SPIN * unit:
@@ -131,6 +124,17 @@ def _sleep(team, block, seen):
             if load(block + t.TICKET) == t.STOP:
                 return
         store(block + t.SLEEP, t.AWAKE)
+
+
+@inner
+def taken(block):
+    return load(block + t.TAKEN)
+
+
+@inner
+def tell(block, count):
+    """A helper has computed so many tiles."""
+    store(block + t.COUNT, count)
 
 
 @inner

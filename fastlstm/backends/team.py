@@ -1,10 +1,12 @@
 """Threads that help with a product: one thread leads, the others are asked for a share when they are there.
 
-The leader never depends on a helper. It gives a share to those that stand ready, does its own, and waits about as long
-again; what has not come back by then it does itself. For that a helper writes to memory of its own, and the leader
-takes over what is done. So a helper that the system has put aside costs microseconds, not a time slice, and nothing
-can lock up. (Tried: a barrier that all meet at, with yields. As fast on a quiet machine, and with two other busy
-processes on two cores 4 to 20 times slower than one thread.)
+The leader never depends on a helper. It gives a share to those that stand ready, does its own, and then does theirs
+too, tile by tile from the other end, until it meets what they have done. For that a helper writes to memory of its own,
+and the leader takes over what is there. So a helper that the system has put aside costs a tile, not a time slice, and
+nothing can lock up. (Tried: a barrier that all meet at, with yields: with two other busy processes on two cores 4 to 20
+times slower than one thread. Waiting for a helper's whole share, and a rest for the helper that was late: a virtual
+machine's host may put a thread aside 200 times a second for 50 us, and two threads were 1.1 to 1.4 times as fast as
+one where they are 1.6 to 1.9.)
 
 A helper is a Python thread in one compiled call that never ends. Without work it spins for `SPIN`, gives its core
 away for `LINGER`, then sleeps in a read of a pipe, from which a leader wakes it who has been at work for a while:
@@ -41,9 +43,9 @@ HELPERS = 4 * _LINE
 BLOCK = 5 * _LINE  # a helper's; the rest count from its block
 WORDS = 15  # of a helper's job, which comes first
 TICKET = WORDS * 8  # the number of the job, in the same line
-DONE = _LINE  # the number of the last one that is done
+DONE, COUNT = _LINE, _LINE + 8  # the number of the last one that is done, and how many tiles of this one are
 SLEEP = 2 * _LINE
-RESTS, PENALTY, SAVED, WOKEN, PART = range(3 * _LINE, 3 * _LINE + 40, 8)  # the leader's
+TAKEN, WOKEN, PART = range(3 * _LINE, 3 * _LINE + 24, 8)  # the leader's
 READ_FROM, WRITE_TO = 4 * _LINE, 4 * _LINE + 8  # written once
 
 # What a part must have to do at least, in multiply-adds of whole vectors: below, handing it over is not worth it.
@@ -55,12 +57,7 @@ AWAKE, ASLEEP, WAKING = 0, 1, 2
 # Microseconds.
 SPIN, LINGER = 50, 1000
 WORTH_WAKING, WAKE_AGAIN = 200, 2000
-SLACK, LOOK_AGAIN, LONG_REST, LONGEST_REST, MOST_SAVED = 2, 20, 200, 100_000, 2000
-
-# How much longer than what its lateness took a helper rests: so it costs 5 % at most. What it has saved counts against
-# it, as far back as MOST_SAVED: a virtual machine's host may put a thread aside 200 times a second for 50 us each
-# (tried there with a rest every time: 1.1 to 1.4 times the speed of one thread where it is 1.6 to 1.7).
-REST = 20
+LOOK_AGAIN = 20
 
 
 def _per_microsecond(work: Code) -> int:

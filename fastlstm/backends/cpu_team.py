@@ -84,7 +84,8 @@ def _lead(team, dtype):
         if part > 0:
             first, size = _columns(part, parts, tiles, tile, width)
             # Nobody is waited for: what has not come is computed here, from the other end, tile after tile. Both may
-            # compute the one where they meet, as each writes to an arena of its own.
+            # compute the one where they meet, as each writes to an arena of its own. What is written here a late helper
+            # may take for what its sums begin with: in tiles that are not taken over from it.
             count = size // tile
             wanted = count
             while came(block, wanted, count, patience) < wanted:

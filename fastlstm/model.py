@@ -160,7 +160,7 @@ class Model:
         not, x has to come from the default stream, in which the step is.
         """
         self.check_steps("step")
-        if type(x) is not np.ndarray and (found := self.on_device(x, "x")) is not None:
+        if (found := self.on_device(x, "x")) is not None:
             return device_calls.step(self, found, state)  # type: ignore[return-value]
         xs, single = self.inputs(x, "B", name="x")
         ys, after = self.backend.step(xs, self.state_pairs(state, len(xs)))
@@ -179,7 +179,7 @@ class Model:
         `step`.
         Source: tf.nn.dynamic_rnn, sequence_length.
         """
-        if type(xs) is not np.ndarray and (found := self.on_device(xs, "xs")) is not None:
+        if (found := self.on_device(xs, "xs")) is not None:
             return device_calls.run(self, found, state, lengths)  # type: ignore[return-value]
         checked, single = self.inputs(xs, "BT", name="xs")
         batch, steps = checked.shape[:2]
@@ -269,7 +269,7 @@ class Model:
 
     def inputs(self, value: ArrayLike, axes: str, *, name: str) -> tuple[NDArray[Any], bool]:
         """`value` as the backend takes it, with a batch axis, and whether it came without one."""
-        if type(value) is not np.ndarray and (found := self.on_device(value, name)) is not None:
+        if (found := self.on_device(value, name)) is not None:
             value = found.copy_to_host()
         if self.takes_ids:
             return arguments.token_ids(value, axes, self.vocabulary_size, name=name)
@@ -309,6 +309,8 @@ class Model:
 
     def on_device(self, value: Any, name: str) -> DeviceArray | None:
         """`value` where it is an array on a GPU.  Raises ArgumentError where the model is not on one."""
+        if type(value) is np.ndarray:
+            return None
         found = device_array(value, name)
         if found is not None and self.device != "cuda":
             raise arguments.on_a_gpu(name, self.device)

@@ -57,7 +57,7 @@ class Stream:
         xs  (T, D)  inputs; (T,) ids where the model begins with an embedding or one-hot
         ->  ys (T, V), a new array; on the GPU, where xs is
         """
-        if type(xs) is not np.ndarray and (found := self._model.on_device(xs, "xs")) is not None:
+        if (found := self._model.on_device(xs, "xs")) is not None:
             return self._process_on_device(found)  # type: ignore[return-value]
         checked, single = self._model.inputs(xs, "BT", name="xs")
         if not single:
@@ -101,8 +101,7 @@ def _session(model: Model, cuda_stream: Any) -> Any:
 
 def _vector(model: Model, x: ArrayLike) -> NDArray[np.floating]:
     """x (D,) in the model's dtype, checked."""
-    if type(x) is not np.ndarray:
-        model.on_device(x, "x")
+    model.on_device(x, "x")
     if model.input_size == 1 and not isinstance(x, list | tuple) and np.ndim(x) == 0:
         x = [x]
     vector, single = arguments.vectors(x, "B", model.input_size, model.dtype, name="x")
@@ -112,8 +111,7 @@ def _vector(model: Model, x: ArrayLike) -> NDArray[np.floating]:
 
 
 def _id(model: Model, x: ArrayLike | int) -> int:
-    if type(x) is not int:
-        model.on_device(x, "x")
+    model.on_device(x, "x")
     ids, single = arguments.token_ids(x, "B", model.vocabulary_size, name="x")
     if not single:
         raise ShapeError(f"x: shape {np.shape(x)}; a stream is one sequence, expected one id")

@@ -18,6 +18,7 @@ from tests import models
 # From here on products are shared, with vectors of 64 bytes too; not a multiple of any vector. int8 has a quarter of
 # the work.
 SIZE, NARROW_SIZE = 150, 310
+CORES = fastlstm.devices._cores()
 
 
 @pytest.fixture(autouse=True)
@@ -144,6 +145,7 @@ def test_helpers_that_cannot_be_started_are_absent(monkeypatch):
         crew.begin()
 
 
+@pytest.mark.skipif(CORES < 2, reason="a helper that shares the leader's core seldom has a tile in time")
 def test_tiles_of_a_helper_are_taken_over():
     one, shared = pair("lstm", 2)
     want, crew = one.generate(300), shared.backend.team._crew

@@ -79,7 +79,7 @@ class _Buffers:
 
 
 class _Stepper(_Buffers):
-    """A batch, with what a single step needs at hand: `input` or `tokens` are written, `advance` writes `outputs`."""
+    """A batch, with what a single step needs at hand: vectors or ids go into `input`, `advance` writes `outputs`."""
 
     def __init__(self, plan: Plan, team: Team | None, rows: int = 1) -> None:
         super().__init__(plan, rows, team, rows)

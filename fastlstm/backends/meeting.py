@@ -88,7 +88,7 @@ def take(block, taken):
 def came(block, wanted, of, patience):
     """How many tiles a helper has computed; it is waited for so long where one alone of the `wanted` is missing.
 
-    Not where it has not begun while the leader computed the others `of` its part.
+    of  the part's tiles: one that has not begun while the leader computed all others of them is not waited for
     """
     count = load(block + t.COUNT)
     if count == wanted - 1 and (count > 0 or of == 1):

@@ -66,9 +66,9 @@ def fetch(array: DeviceArray, host: NDArray[Any], stream: int = LEGACY) -> None:
 def sender(host: NDArray[Any], array: DeviceArray, stream: int = LEGACY) -> Callable[[], None]:
     """A call that sends; what it is given has to live as long."""
     if simulated():
-        theirs, ours = in_simulator(array).reshape(-1).view(np.uint8), host.reshape(-1).view(np.uint8)
+        theirs, ours = _bytes(array, host)
         return lambda: theirs.__setitem__(slice(None), ours)
-    at, of, size = driver.pointer()(array.address), host.__array_interface__["data"][0], host.nbytes
+    at, of, size = _places(array, host)
     if stream == LEGACY:
         wait = driver.function("cuMemcpyHtoD")
         return lambda: wait(at, of, size)
@@ -79,9 +79,9 @@ def sender(host: NDArray[Any], array: DeviceArray, stream: int = LEGACY) -> Call
 def fetcher(array: DeviceArray, host: NDArray[Any], stream: int = LEGACY) -> Callable[[], None]:
     """A call that fetches: as `sender`."""
     if simulated():
-        theirs, ours = in_simulator(array).reshape(-1).view(np.uint8), host.reshape(-1).view(np.uint8)
+        theirs, ours = _bytes(array, host)
         return lambda: ours.__setitem__(slice(None), theirs)
-    at, of, size = driver.pointer()(array.address), host.__array_interface__["data"][0], host.nbytes
+    at, of, size = _places(array, host)
     if stream == LEGACY:
         wait = driver.function("cuMemcpyDtoH")
         return lambda: wait(of, at, size)
@@ -94,6 +94,16 @@ def fetcher(array: DeviceArray, host: NDArray[Any], stream: int = LEGACY) -> Cal
         done(via)
 
     return fetch_now
+
+
+def _bytes(array: DeviceArray, host: NDArray[Any]) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+    """Of both, in the simulator."""
+    return in_simulator(array).reshape(-1).view(np.uint8), host.reshape(-1).view(np.uint8)
+
+
+def _places(array: DeviceArray, host: NDArray[Any]) -> tuple[Any, int, int]:
+    """Where both are, as the driver takes it, and how many bytes."""
+    return driver.pointer()(array.address), host.__array_interface__["data"][0], host.nbytes
 
 
 def fetched(array: DeviceArray, stream: int | None = None) -> NDArray[Any]:

@@ -20,6 +20,7 @@ from fastlstm.backends.cuda.interface import LEGACY, DeviceArray
 from fastlstm.backends.cuda.kernels import argument_types, loop, loop_spilled
 from fastlstm.backends.cuda.primitives import LANES
 from fastlstm.backends.cuda.program import Program
+from fastlstm.backends.packing import padded
 
 MEETING = c.STAMPS  # how blocks exchange results; `python -m benchmarks.cuda` measures it against c.BARRIER
 
@@ -48,7 +49,7 @@ def placed(program: Program, fitted: Fit) -> NDArray[np.int32]:
     at = p.SCRATCH_BYTES
     arena = fitted.rows * row_size * sizes.itemsize * fitted.arena_resident
     for size in (fitted.rows * p.ROW_BYTES, sizes.operations * p.COLUMNS * 4, arena):
-        at += p.padded(size, 16)
+        at += padded(size, 16)
     rows = [row for row in operations if row[p.OP] < p.STATE]
     for row, product, kept in zip(rows, sizes.products, fitted.kept, strict=True):
         element = product.column_bytes // row[p.STRIDE]

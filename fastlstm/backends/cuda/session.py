@@ -186,7 +186,7 @@ def stream_address(stream: Any) -> int:
         else:
             found = next(getattr(stream, name) for name in ("cuda_stream", "ptr", "handle") if hasattr(stream, name))
         return int(getattr(found, "value", found) or 0) or LEGACY
-    except Exception:
+    except Exception as error:  # whatever their attributes raise
         raise ArgumentError(
             f"cuda_stream is {stream!r}; expected a stream of PyTorch, CuPy or Numba, or its address"
-        ) from None
+        ) from error

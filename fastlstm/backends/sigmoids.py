@@ -136,15 +136,27 @@ def sigmoid(x):
 
 
 @scalar
-def cell(z_i, z_f, z_g, z_o, c):
-    """One unit of an LSTM with tanh and sigmoid and no options -> (c', h').
+def new_state(z_i, z_f, z_g, c):
+    """The cell state of one unit of an LSTM with tanh and sigmoid and no options.
 
     In float32 no product of d's overflows but where its fraction is 0 anyway, and f is exactly 1 above 17.
     """
     n_i, d_i = sigmoid_parts(z_i)
     n_f, d_f = sigmoid_parts(z_f)
     n_g, d_g = tanh_parts(z_g)
+    return (n_f / d_f) * c + (n_i * n_g) / (d_i * d_g)
+
+
+@scalar
+def output(z_o, c):
+    """What such a unit gives, c its new state."""
     n_o, d_o = sigmoid_parts(z_o)
-    c = (n_f / d_f) * c + (n_i * n_g) / (d_i * d_g)
     n_c, d_c = tanh_parts(c)
-    return c, (n_o * n_c) / (d_o * d_c)
+    return (n_o * n_c) / (d_o * d_c)
+
+
+@scalar
+def cell(z_i, z_f, z_g, z_o, c):
+    """Such a unit -> (c', h')."""
+    c = new_state(z_i, z_f, z_g, c)
+    return c, output(z_o, c)

@@ -11,16 +11,20 @@ from numpy.typing import ArrayLike, DTypeLike, NDArray
 from fastlstm.errors import ArgumentError, ShapeError
 
 
-def vectors(value: ArrayLike, axes: str, size: int, dtype: np.dtype, *, name: str) -> tuple[NDArray[np.floating], bool]:
-    """Input vectors as an array of our own, with a batch axis, and whether they came without one.
+def vectors(
+    value: ArrayLike, axes: str, size: int, dtype: np.dtype, *, name: str, copy: bool = True
+) -> tuple[NDArray[np.floating], bool]:
+    """Input vectors as an array in C order, with a batch axis, and whether they came without one.
 
     axes  the leading axes by their letters, "B" or "BT"; the last axis is D = size
+    copy  whether it is always our own
     """
     if type(value) is np.ndarray and value.dtype is dtype and value.shape[-1:] == (size,):
+        own = value.copy() if copy or not value.flags.carray else value
         if value.ndim == len(axes):
-            return value[None].copy(), True
+            return own[None], True
         if value.ndim == len(axes) + 1 and len(value):
-            return value.copy(), False
+            return own, False
     a = _array(value, name)
     single = a.ndim == len(axes)
     shape = (1, *a.shape) if single else a.shape

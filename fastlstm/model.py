@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from fastlstm import arguments, device_calls, devices, generation
+from fastlstm.backends.base import PackedState, Pair
 from fastlstm.backends.cuda.interface import DeviceArray, device_array
 from fastlstm.backends.narrow import STORAGES
 from fastlstm.errors import ArgumentError, ShapeError, WeightError
@@ -162,7 +163,7 @@ class Model:
         self.check_steps("step")
         if (found := self.on_device(x, "x")) is not None:
             return device_calls.step(self, found, state)  # type: ignore[return-value]
-        xs, single = self.inputs(x, "B", name="x")
+        xs, single = self._on_host(x, "B", "x", copy=False)
         ys, after = self.backend.step(xs, self.state_pairs(state, len(xs)))
         return (ys[0] if single else ys), State.checked(after, self._state_sizes)
 
@@ -271,23 +272,27 @@ class Model:
         """`value` as the backend takes it, with a batch axis, and whether it came without one."""
         if (found := self.on_device(value, name)) is not None:
             value = found.copy_to_host()
+        return self._on_host(value, axes, name)
+
+    def _on_host(self, value: ArrayLike, axes: str, name: str, copy: bool = True) -> tuple[NDArray[Any], bool]:
+        """`inputs` of what is not on a GPU; `copy`: as in `arguments.vectors`."""
         if self.takes_ids:
             return arguments.token_ids(value, axes, self.vocabulary_size, name=name)
-        return arguments.vectors(value, axes, self.input_size, self.dtype, name=name)
+        return arguments.vectors(value, axes, self.input_size, self.dtype, name=name, copy=copy)
 
     def state_pairs(
         self, value: StateLike | None, batch_size: int, *, as_given: bool = False
-    ) -> list[tuple[NDArray[np.floating], NDArray[np.floating]]]:
+    ) -> Sequence[Pair]:
         """`value` as the backend takes it, which changes nothing in it; zeros where None.
 
         as_given  of any dtype, and on the GPU where it is
         """
         if value is None:
-            b, dtype = batch_size, self.dtype
-            return [(np.zeros((b, c), dtype), np.zeros((b, h), dtype)) for c, h in self._state_sizes]
+            elements = sum(map(sum, self._state_sizes))
+            return PackedState(np.zeros(batch_size * elements, self.dtype), self._state_sizes, batch_size)
         state = state_of(value)
         if state.made_for is self._state_sizes and state.batch_size == batch_size:
-            return list(state)
+            return state.given
         if state.on_device and not as_given:
             if self.device != "cuda":
                 raise arguments.on_a_gpu("state", self.device)

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator, Sequence
+from functools import cached_property
 from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from fastlstm.backends.base import PackedState
 from fastlstm.backends.cuda.interface import DeviceArray, device_array
 from fastlstm.errors import ArgumentError, FormatError, MissingFileError, ShapeError
 
@@ -36,6 +38,8 @@ class State:
     """
 
     made_for: object = None
+    #: What `checked` was given.
+    given: Any = ()
     #: Whether at least one of the arrays is on a GPU.
     on_device = False
 
@@ -61,10 +65,19 @@ class State:
 
         made_for  what the model knows its own states by, which need no check when they come back
         """
-        state, new = object.__new__(cls), tuple.__new__
-        state._layers = tuple([new(LayerState, pair) for pair in layers])
-        state.made_for = made_for
+        state = object.__new__(cls)
+        state.given, state.made_for = layers, made_for
         return state
+
+    @cached_property
+    def _layers(self) -> tuple[LayerState, ...]:
+        """Made when first asked for: a state often goes into the next step unseen."""
+        new = tuple.__new__
+        return tuple([new(LayerState, pair) for pair in self.given])
+
+    def __getstate__(self) -> dict[str, Any]:
+        """A copy is no model's own."""
+        return {"_layers": self._layers, "on_device": self.on_device}
 
     @classmethod
     def on_gpu(cls, layers: Iterable[tuple[DeviceArray, DeviceArray]]) -> State:
@@ -92,7 +105,8 @@ class State:
     @property
     def batch_size(self) -> int:
         """B."""
-        return self._layers[0].c.shape[0]
+        given = self.given
+        return given.batch_size if type(given) is PackedState else self._layers[0].h.shape[0]
 
     @classmethod
     def from_tuples(cls, pairs: Sequence[Sequence[ArrayLike]]) -> State:

@@ -6,7 +6,7 @@ caller's, and may be read-only or not in C order; what is given back is the call
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol, TypeAlias
 
@@ -17,6 +17,41 @@ from fastlstm.layers import Layer
 
 Pair: TypeAlias = tuple[NDArray[np.floating], NDArray[np.floating]]
 Arrays: TypeAlias = "NDArray[np.floating] | NDArray[np.int64]"
+
+
+class PackedState(Sequence[Pair]):
+    """The same in one array, of which the pairs are views.
+
+    array  (S,) the first layer's c (B, H) and h (B, P), then the next one's
+    sizes  (H, P) of each layer
+    """
+
+    __slots__ = ("array", "batch_size", "sizes")
+
+    def __init__(self, array: NDArray[np.floating], sizes: Sequence[tuple[int, int]], batch_size: int) -> None:
+        self.array, self.sizes, self.batch_size = array, sizes, batch_size
+
+    @classmethod
+    def of(cls, pairs: Sequence[Pair]) -> PackedState:
+        """A copy, or what is packed already."""
+        if isinstance(pairs, cls):
+            return pairs
+        sizes = [(c.shape[1], h.shape[1]) for c, h in pairs]
+        return cls(np.concatenate([a.ravel() for pair in pairs for a in pair]), sizes, len(pairs[0][1]))
+
+    def __len__(self) -> int:
+        return len(self.sizes)
+
+    def __iter__(self) -> Iterator[Pair]:
+        start, rows = 0, self.batch_size
+        for of_c, of_h in self.sizes:
+            middle = start + rows * of_c
+            end = middle + rows * of_h
+            yield self.array[start:middle].reshape(rows, of_c), self.array[middle:end].reshape(rows, of_h)
+            start = end
+
+    def __getitem__(self, k: Any) -> Any:
+        return list(self)[k]
 
 
 @dataclass(frozen=True)

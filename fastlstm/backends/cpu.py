@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fastlstm.backends.base import Arrays, Drawing, Pair
+from fastlstm.backends.base import Arrays, Drawing, PackedState, Pair
 from fastlstm.backends.narrow import FULL
 from fastlstm.backends.objects import Code, Setting, check_compiling, code
 from fastlstm.backends.plan import BACK, DENSE, IN, NONE, OP, OUT, PLAIN, TEAM, WIDTH, Plan, lower
@@ -24,8 +24,8 @@ _NO_VECTORS = {4: np.zeros((1, 1, 1), np.float32), 8: np.zeros((1, 1, 1))}  # by
 # Time steps of one sequence that are computed together: a multiple of the six rows that products take at once.
 _BLOCK = 24
 
-# Bytes of weights from which a step is long, some 20 us. Shorter ones keep the GIL: to give it up and take it again
-# costs 0.1 us, and a wait where another thread got hold of it.
+# Bytes of weights from which a step of a row is long, some 20 us. Shorter ones keep the GIL: to give it up and take it
+# again costs 0.1 us, and a wait where another thread got hold of it.
 _LONG_STEP = 1 << 20
 
 # Buffers that calls have done with are kept for others: of so many batch sizes, as many of each as there were calls at
@@ -36,7 +36,7 @@ _KEPT_SIZES, _KEPT_BYTES = 4, 16 << 20
 class _Buffers:
     """An arena with the small arrays that go with it: what one call or one stream owns.
 
-    states  how many of the arena's `rows`, from the first on, have a state of their own
+    states  how many of the arena's `rows`, from the first on, have a state and inputs of their own
     With a team the room behind the arena is its helpers', an arena for each.
     """
 
@@ -53,7 +53,11 @@ class _Buffers:
         program[:, BACK] = 0
         program[:, TEAM] = 0 if team is None else np.where(_alone(program, rows, plan), 0, team.address)
         self.arguments = (program.ravel(), plan.weights, self.arena.ravel(), plan.row_size, self.tokens, self.rows)
-        self._views = [(self.arena[:states, slot.c], self.arena[:states, slot.h]) for slot in plan.states]
+        self._states, self._sizes, self._elements = states, plan.state_sizes, states * plan.state_size
+        exchange = _code("exchange", plan)
+        copies = exchange.call if self.room.nbytes >= _LONG_STEP else exchange.brief
+        self._exchange = partial(copies, plan.slots, self.arguments[2], plan.row_size)
+        self._nothing = np.empty((states, 0), plan.weights.dtype)
         self.team = team
 
     def __del__(self) -> None:
@@ -68,14 +72,26 @@ class _Buffers:
         with self.team.led_from(self.arena):
             compiled.call(*self.arguments, *arguments)
 
-    def state(self) -> list[Pair]:
+    def put_in(self, xs: Arrays, state: Sequence[Pair]) -> None:
+        """The input of a step and the state before it."""
+        place, values = self.plan.input, xs
+        if place is None:
+            self.tokens[...] = xs
+            values = self._nothing
+        self._exchange(0 if place is None else place.start, values, PackedState.of(state).array, 0)
+
+    def take_out(self, ys: NDArray[np.floating]) -> PackedState:
+        """The state, a copy; the output of a step goes into `ys`."""
+        array = np.empty(self._elements, ys.dtype)
+        self._exchange(self.plan.output.start, ys, array, 1)
+        return PackedState(array, self._sizes, self._states)
+
+    def state(self) -> PackedState:
         """A copy."""
-        return [(c.copy(), h.copy()) for c, h in self._views]
+        return self.take_out(self._nothing)
 
     def set_state(self, state: Sequence[Pair]) -> None:
-        for (c, h), (given_c, given_h) in zip(self._views, state, strict=True):
-            c[...] = given_c  # faster than [:], which makes a slice
-            h[...] = given_h
+        self._exchange(0, self._nothing, PackedState.of(state).array, 0)
 
 
 class _Stepper(_Buffers):
@@ -101,7 +117,8 @@ class _Stepper(_Buffers):
 
     @cached_property
     def advance(self) -> Callable[[], None]:
-        return partial(self.code.call, self.table.ctypes.data)
+        long = self.plan.weights.nbytes * len(self.rows) >= _LONG_STEP
+        return partial(self.code.call if long else self.code.brief, self.table.ctypes.data)
 
 
 class _Idle:
@@ -180,10 +197,10 @@ class CpuBackend:
         if self.team is not None:
             self.team.start()
         stepper = self._idle.take(batch)
-        stepper.set_state(state)
-        stepper.input[...] = xs
+        stepper.put_in(xs, state)
         stepper.advance()
-        ys, after = stepper.outputs.copy(), stepper.state()
+        ys = np.empty((batch, _width(self.plan)), self.plan.weights.dtype)
+        after = stepper.take_out(ys)
         self._idle.give(batch, stepper)
         return ys, after
 

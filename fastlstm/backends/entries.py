@@ -7,7 +7,7 @@ from typing import Any
 
 from numba import types
 
-from fastlstm.backends import cpu_loops, cpu_team, native, read_loop
+from fastlstm.backends import cpu_exchange, cpu_loops, cpu_team, native, read_loop
 
 _INT, _FLAG, _FLOAT = types.int64, types.boolean, types.float64
 
@@ -24,6 +24,7 @@ def _signatures(real: Any) -> Iterator[tuple[str, Any, Any]]:
     scratch = (ints, types.Array(types.float64, 1, "C"))
     yield "work", cpu_team.work_32 if real == types.float32 else cpu_team.work_64, types.int64(_INT, _INT)
     yield "step", cpu_loops.step_32 if real == types.float32 else cpu_loops.step_64, types.void(_INT)
+    yield "exchange", cpu_exchange.exchange, types.void(ids, reals, _INT, _INT, vectors, reals, _INT)
     yield "run", cpu_loops.run, types.void(*buffers, *inputs)
     yield "run_block", cpu_loops.run_block, types.void(*buffers, *block)
     yield "generate", cpu_loops.generate, types.void(*buffers, *inputs, *drawing, *scratch)

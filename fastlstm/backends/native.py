@@ -18,7 +18,7 @@ from numba.np import arrayobj, numpy_support
 
 from fastlstm.backends import denormals
 from fastlstm.backends.objects import PYTHON, Setting
-from fastlstm.backends.whole import lowered, machine_code
+from fastlstm.backends.whole import lowered, machine_code, parsed
 
 _INT, _LONG, _OBJECT, _VOID = ir.IntType(32), ir.IntType(64), ir.IntType(8).as_pointer(), ir.VoidType()
 _NULL = ir.Constant(_OBJECT, None)
@@ -45,7 +45,7 @@ def object_file(name: str, function: Callable[..., Any], signature: Any) -> byte
         parts.append(_Plain(f"{name}_plain", compiled))
     for part in parts:
         part.emit()
-        module.link_in(binding.parse_assembly(str(part.module)))
+        module.link_in(parsed(str(part.module)))
     module.verify()
     needed = sorted(f.name for f in module.functions if f.is_declaration and not f.name.startswith("llvm."))
     odd = [symbol for symbol in needed if symbol.startswith(("NRT_", "numba_"))]
@@ -113,6 +113,21 @@ class _Entry:
         denormals.write(builder, mode)
         return result
 
+    def compute_apart(self, long: ir.Value, arguments: Sequence[ir.Value]) -> ir.Value:
+        """`compute`, without the GIL where `long` is not 0."""
+        results = []
+        with self.builder.if_else(self.equal(long, 0)) as (with_gil, without):
+            with with_gil:
+                results.append((self.compute(arguments), self.builder.block))
+            with without:
+                state = self.call("PyEval_SaveThread", _OBJECT)
+                results.append((self.compute(arguments), self.builder.block))
+                self.call("PyEval_RestoreThread", _VOID, state)
+        result = self.builder.phi(results[0][0].type)
+        for value in results:
+            result.add_incoming(*value)
+        return result
+
     def give(self, thing: ir.Value) -> None:
         """Return an object that belongs to somebody else as well."""
         self.call("Py_IncRef", _VOID, thing)
@@ -129,9 +144,8 @@ class _Call(_Entry):
         self.refuse_unless(self.equal(self.function.args[2], len(kinds)), "wrong number of arguments")
         arguments = [self.argument(k, kind) for k, kind in enumerate(kinds)]
         self.refuse_unless(self.equal(self.call("PyErr_Occurred", _OBJECT), _NULL), "")
-        state = self.call("PyEval_SaveThread", _OBJECT)
-        result = self.compute(arguments)
-        self.call("PyEval_RestoreThread", _VOID, state)
+        table = self.call("PyBytes_AsString", _OBJECT, self.own)
+        result = self.compute_apart(self.number(table, len(PYTHON)), arguments)
         if self.signature.return_type == types.void:
             self.give(self.builder.inttoptr(self.python("None"), _OBJECT))
         else:
@@ -245,14 +259,7 @@ class _Step(_Entry, ABC):
 
     def advance(self) -> None:
         """Compute; a step that takes long gives up the GIL for it."""
-        builder, argument = self.builder, self.setting(Setting.ARGUMENT)
-        with builder.if_else(self.equal(self.setting(Setting.LONG), 0)) as (short, long):
-            with short:
-                self.compute([argument])
-            with long:
-                state = self.call("PyEval_SaveThread", _OBJECT)
-                self.compute([argument])
-                self.call("PyEval_RestoreThread", _VOID, state)
+        self.compute_apart(self.setting(Setting.LONG), [self.setting(Setting.ARGUMENT)])
 
 
 class _VectorStep(_Step):

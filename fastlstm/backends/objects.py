@@ -24,7 +24,8 @@ from fastlstm.backends import storage
 from fastlstm.errors import DeviceError
 
 _DTYPES = ("float32", "float64", "int64", "uint32", "int32", "uint16", "int8", "uint8")
-#: What compiled code has to know of Python, by name: it finds the address at the same place of a table.
+#: What compiled code has to know of Python, by name: it finds the address at the same place of a table. After them it
+#: finds whether to give up the GIL.
 PYTHON: dict[str, Any] = {"None": None, "SystemError": SystemError, "ndarray": np.ndarray} | {
     name: np.dtype(name) for name in _DTYPES
 }
@@ -83,8 +84,11 @@ class Code:
             raise _Unfit(f"the compiled {name} needs {', '.join(missing)}, which this process has not")
         self._engine.finalize_object()
         self._methods: dict[str, _Method] = {}
+        known = [id(thing) for thing in PYTHON.values()]
         #: Takes the compiled function's arguments, in their own types: it converts nothing.
-        self.call: Callable[..., Any] = self._function(name, _FASTCALL, _numbers(map(id, PYTHON.values())))
+        self.call: Callable[..., Any] = self._function(name, _FASTCALL, _numbers([*known, 1]))
+        #: The same, but it keeps the GIL: for what takes less time than to give that up and get it back.
+        self.brief: Callable[..., Any] = self._function(name, _FASTCALL, _numbers([*known, 0]))
 
     def step(self, settings: dict[Setting, int], ids: bool, output: Any, convert: Any, *owners: Any) -> Any:
         """x -> output: put x in its place and call the compiled function, of a table, with its argument.

@@ -14,6 +14,7 @@ import contextlib
 import mmap
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -82,6 +83,22 @@ class Plan:
     input: slice | None
     output: slice
     states: tuple[StateSlot, ...]
+
+    @cached_property
+    def slots(self) -> NDArray[np.int64]:
+        """(K, 2) where the parts of the state lie in an arena row, and their sizes: c and h of each layer in turn."""
+        parts = [part for slot in self.states for part in (slot.c, slot.h)]
+        return np.array([(part.start, part.stop - part.start) for part in parts], np.int64)
+
+    @cached_property
+    def state_sizes(self) -> list[tuple[int, int]]:
+        """(H, P) of each layer."""
+        return [(of_c, of_h) for of_c, of_h in self.slots[:, 1].reshape(-1, 2).tolist()]
+
+    @cached_property
+    def state_size(self) -> int:
+        """Elements of the state of one row."""
+        return int(self.slots[:, 1].sum())
 
     def arena(self, batch_size: int) -> NDArray[np.floating]:
         """(batch_size, row_size) zeros of the model's dtype, aligned."""

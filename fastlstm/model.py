@@ -280,9 +280,7 @@ class Model:
             return arguments.token_ids(value, axes, self.vocabulary_size, name=name)
         return arguments.vectors(value, axes, self.input_size, self.dtype, name=name, copy=copy)
 
-    def state_pairs(
-        self, value: StateLike | None, batch_size: int, *, as_given: bool = False
-    ) -> Sequence[Pair]:
+    def state_pairs(self, value: StateLike | None, batch_size: int, *, as_given: bool = False) -> Sequence[Pair]:
         """`value` as the backend takes it, which changes nothing in it; zeros where None.
 
         as_given  of any dtype, and on the GPU where it is
@@ -292,7 +290,7 @@ class Model:
             return PackedState(np.zeros(batch_size * elements, self.dtype), self._state_sizes, batch_size)
         state = state_of(value)
         if state.made_for is self._state_sizes and state.batch_size == batch_size:
-            return state.given
+            return state.pairs
         if state.on_device and not as_given:
             if self.device != "cuda":
                 raise arguments.on_a_gpu("state", self.device)

@@ -38,8 +38,8 @@ class State:
     """
 
     made_for: object = None
-    #: What `checked` was given.
-    given: Any = ()
+    #: What `checked` was given, as backends take it.
+    pairs: Any = ()
     #: Whether at least one of the arrays is on a GPU.
     on_device = False
 
@@ -66,14 +66,14 @@ class State:
         made_for  what the model knows its own states by, which need no check when they come back
         """
         state = object.__new__(cls)
-        state.given, state.made_for = layers, made_for
+        state.pairs, state.made_for = layers, made_for
         return state
 
     @cached_property
     def _layers(self) -> tuple[LayerState, ...]:
         """Made when first asked for: a state often goes into the next step unseen."""
         new = tuple.__new__
-        return tuple([new(LayerState, pair) for pair in self.given])
+        return tuple([new(LayerState, pair) for pair in self.pairs])
 
     def __getstate__(self) -> dict[str, Any]:
         """A copy is no model's own."""
@@ -105,8 +105,8 @@ class State:
     @property
     def batch_size(self) -> int:
         """B."""
-        given = self.given
-        return given.batch_size if type(given) is PackedState else self._layers[0].h.shape[0]
+        pairs = self.pairs
+        return pairs.batch_size if type(pairs) is PackedState else self._layers[0].h.shape[0]
 
     @classmethod
     def from_tuples(cls, pairs: Sequence[Sequence[ArrayLike]]) -> State:

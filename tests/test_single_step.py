@@ -1,5 +1,6 @@
 """Model.step and other calls whose buffers are used again by later ones: it must not be seen that they are."""
 
+import copy
 import gc
 import os
 import pickle
@@ -90,6 +91,59 @@ def test_a_step_past_the_end_changes_nothing(model):
     assert not ys.any()
     for ours, theirs in zip(_arrays(after), _arrays(state), strict=True):
         np.testing.assert_array_equal(ours, theirs)
+
+
+def test_what_is_written_into_a_state_counts(model):
+    x = _inputs(model, 1)
+    _, state = model.step(x)
+    state[0].c[...] = 0.5
+    state[-1].h[0, 0] = -1
+    written = fastlstm.State(state.to_tuples())
+    y, after = model.step(x, state)
+    expected, expected_after = model.step(x, written)
+    np.testing.assert_array_equal(y, expected)
+    for ours, theirs in zip(_arrays(after), _arrays(expected_after), strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+
+
+@pytest.mark.parametrize("copied", [copy.copy, copy.deepcopy, lambda both: pickle.loads(pickle.dumps(both))])
+def test_a_state_copied_with_its_model(model, copied):
+    x = _inputs(model, 3)
+    _, state = model.step(x)
+    model_again, state_again = copied([model, state])
+    for other in (model, model_again):
+        np.testing.assert_array_equal(other.step(x, state_again)[0], model.step(x, state)[0])
+    state_again.reset()
+    state_again = copied(state_again)
+    np.testing.assert_array_equal(model_again.step(x, state_again)[0], model.step(x)[0])
+
+
+@pytest.mark.parametrize("rows", [1, 4])
+def test_inputs_lie_anyhow_in_memory(rows):
+    model = fastlstm.Model(models.layers_of(vectors(), "float32"))
+    x = _inputs(model, rows)
+    y, state = model.step(x)
+    read_only, wide, odd = x.copy(), np.zeros((rows, 6), np.float32), np.zeros(x.nbytes + 1, np.uint8)
+    read_only.flags.writeable = False
+    wide[:, ::2] = x
+    unaligned = odd[1:].view(np.float32).reshape(x.shape)
+    unaligned[...] = x
+    for same in (read_only, wide[:, ::2], unaligned, np.asfortranarray(x), x.astype(">f4"), x.astype(np.float64)):
+        np.testing.assert_array_equal(model.step(same)[0], y)
+        parts = [[np.asfortranarray(a), a.astype(">f4")] for pair in state for a in pair]
+        for k in range(2):
+            given = [(parts[2 * n][k], parts[2 * n + 1][k]) for n in range(len(state))]
+            np.testing.assert_array_equal(model.step(same, given)[0], model.step(x, state)[0])
+
+
+def test_short_steps_keep_the_gil(model):
+    """Else each would wait for the other threads, once it has to get it back."""
+    model.step(_inputs(model, 1))
+    stepper = model.backend._idle.take(1)
+    assert stepper.advance.func is stepper.code.brief
+    model.backend._idle.give(1, stepper)
+    large = model.backend._idle.take(100_000)
+    assert large.advance.func is large.code.call
 
 
 @pytest.mark.parametrize("shape", [(4,), (1, 4), (0, 3), (), (1, 1, 3)])

@@ -1,7 +1,8 @@
 """What a backend offers to `Model` and `Stream`. Arguments come checked: right shapes, the model's dtype, C order.
 
-State is a list of (c, h) pairs, one a recurrent layer: c (B, H), empty of a GRU, h (B, P). What is given is the
-caller's, and may be read-only or not in C order; what is given back is the caller's own.
+State is a sequence of (c, h) pairs, one a recurrent layer: c (B, H), empty of a GRU, h (B, P). What is given is the
+caller's, and may be read-only or not in C order; what is given back is the caller's own. A PackedState that is given
+has the sizes of the model's own.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ class PackedState(Sequence[Pair]):
 
     @classmethod
     def of(cls, pairs: Sequence[Pair]) -> PackedState:
-        """A copy, or what is packed already."""
+        """A copy, of at least one pair, or what is packed already."""
         if isinstance(pairs, cls):
             return pairs
         sizes = [(c.shape[1], h.shape[1]) for c, h in pairs]
@@ -95,7 +96,7 @@ class Session(Protocol):
     def process(self, xs: Arrays, ys: NDArray[np.floating]) -> None:
         """xs (T, D) or ids (T,) -> ys (T, V), written in place."""
 
-    def state(self) -> list[Pair]:
+    def state(self) -> Sequence[Pair]:
         """A copy, of one row."""
 
     def set_state(self, state: Sequence[Pair]) -> None: ...
@@ -107,15 +108,15 @@ class Backend(Protocol):
 
     def session(self) -> Session: ...
 
-    def step(self, xs: Arrays, state: Sequence[Pair]) -> tuple[NDArray[np.floating], list[Pair]]:
+    def step(self, xs: Arrays, state: Sequence[Pair]) -> tuple[NDArray[np.floating], Sequence[Pair]]:
         """xs (B, D) or ids (B,) -> ys (B, V), and the new state."""
 
     def run(
         self, xs: Arrays, state: Sequence[Pair], lengths: NDArray[np.int64]
-    ) -> tuple[NDArray[np.floating], list[Pair]]:
+    ) -> tuple[NDArray[np.floating], Sequence[Pair]]:
         """xs (B, T, D) or ids (B, T), lengths (B,) -> ys (B, T, V), zero past each length, and the new state."""
 
     def generate(
         self, n: int, prime: Arrays, lengths: NDArray[np.int64], state: Sequence[Pair], drawing: Drawing | None
-    ) -> tuple[Arrays, list[Pair]]:
+    ) -> tuple[Arrays, Sequence[Pair]]:
         """Prime, then feed the output back: outputs (B, n, V), or with `drawing` ids (B, n), and the new state."""

@@ -54,15 +54,19 @@ class _Buffers:
         program[:, TEAM] = 0 if team is None else np.where(_alone(program, rows, plan), 0, team.address)
         self.arguments = (program.ravel(), plan.weights, self.arena.ravel(), plan.row_size, self.tokens, self.rows)
         self._states, self._sizes, self._elements = states, plan.state_sizes, states * plan.state_size
-        exchange = _code("exchange", plan)
-        copies = exchange.call if self.room.nbytes >= _LONG_STEP else exchange.brief
-        self._exchange = partial(copies, plan.slots, self.arguments[2], plan.row_size)
         self._nothing = np.empty((states, 0), plan.weights.dtype)
         self.team = team
 
     def __del__(self) -> None:
         if self.team is not None:
             self.team.bury(self.room, self.arguments, self.all)
+
+    @cached_property
+    def exchange(self) -> Callable[..., None]:
+        """See `cpu_exchange.exchange`, from `place` on."""
+        copies = _code("exchange", self.plan)
+        few = self.room.nbytes < _LONG_STEP
+        return partial(copies.brief if few else copies.call, self.plan.slots, self.arguments[2], self.plan.row_size)
 
     def call(self, compiled: Code, *arguments: Any) -> None:
         """Call a loop, as the team's leader if it has none."""
@@ -78,12 +82,12 @@ class _Buffers:
         if place is None:
             self.tokens[...] = xs
             values = self._nothing
-        self._exchange(0 if place is None else place.start, values, PackedState.of(state).array, 0)
+        self.exchange(0 if place is None else place.start, values, self._packed(state), 0)
 
     def take_out(self, ys: NDArray[np.floating]) -> PackedState:
         """The state, a copy; the output of a step goes into `ys`."""
         array = np.empty(self._elements, ys.dtype)
-        self._exchange(self.plan.output.start, ys, array, 1)
+        self.exchange(self.plan.output.start, ys, array, 1)
         return PackedState(array, self._sizes, self._states)
 
     def state(self) -> PackedState:
@@ -91,7 +95,11 @@ class _Buffers:
         return self.take_out(self._nothing)
 
     def set_state(self, state: Sequence[Pair]) -> None:
-        self._exchange(0, self._nothing, PackedState.of(state).array, 0)
+        self.exchange(0, self._nothing, self._packed(state), 0)
+
+    def _packed(self, state: Sequence[Pair]) -> NDArray[np.floating]:
+        """In one array; a piece of a model (`sequence.py`) may have none."""
+        return PackedState.of(state).array if self.plan.states else self._nothing.ravel()
 
 
 class _Stepper(_Buffers):
@@ -156,7 +164,8 @@ class CpuSession(_Stepper):
         super().__init__(plan, team)
         self.output = self.outputs[0]
         self._block: _Buffers | None = None  # for `process`
-        self._run_block = _code("run_block", plan)
+        self._run_block = _code("run_block", plan)  # compiled now, as is what the state is asked for with
+        _ = self.exchange
 
     def stepper(self, size: int, convert: Callable[[Any], Any], output: NDArray[np.floating]) -> Callable[[Any], Any]:
         """See `base.Session`."""
@@ -192,7 +201,7 @@ class CpuBackend:
     def session(self) -> CpuSession:
         return CpuSession(self.plan, self.team)
 
-    def step(self, xs: Arrays, state: Sequence[Pair]) -> tuple[NDArray[np.floating], list[Pair]]:
+    def step(self, xs: Arrays, state: Sequence[Pair]) -> tuple[NDArray[np.floating], PackedState]:
         batch = len(xs)
         if self.team is not None:
             self.team.start()
@@ -206,7 +215,7 @@ class CpuBackend:
 
     def run(
         self, xs: Arrays, state: Sequence[Pair], lengths: NDArray[np.int64]
-    ) -> tuple[NDArray[np.floating], list[Pair]]:
+    ) -> tuple[NDArray[np.floating], PackedState]:
         batch, steps = xs.shape[:2]
         if steps == 1 and lengths.all():
             y, after = self.step(xs[:, 0], state)
@@ -227,7 +236,7 @@ class CpuBackend:
 
     def generate(
         self, n: int, prime: Arrays, lengths: NDArray[np.int64], state: Sequence[Pair], drawing: Drawing | None
-    ) -> tuple[Arrays, list[Pair]]:
+    ) -> tuple[Arrays, PackedState]:
         plan, batch, width = self.plan, len(prime), _width(self.plan)
         buffers = self._idle.take(batch)
         buffers.set_state(state)

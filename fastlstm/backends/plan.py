@@ -88,7 +88,7 @@ class Plan:
     def slots(self) -> NDArray[np.int64]:
         """(K, 2) where the parts of the state lie in an arena row, and their sizes: c and h of each layer in turn."""
         parts = [part for slot in self.states for part in (slot.c, slot.h)]
-        return np.array([(part.start, part.stop - part.start) for part in parts], np.int64)
+        return np.array([(part.start, part.stop - part.start) for part in parts], np.int64).reshape(-1, 2)
 
     @cached_property
     def state_sizes(self) -> list[tuple[int, int]]:

@@ -56,8 +56,7 @@ def _each_unit(function, reads: str, writes: str):
             new = context.get_function(resolved, one_unit)(builder, loads)
             values = [new] if len(writes) == 1 else [builder.extract_value(new, k) for k in range(len(writes))]
             stores = [
-                builder.store(value, builder.gep(places[name], [j]))
-                for name, value in zip(writes, values, strict=True)
+                builder.store(value, builder.gep(places[name], [j])) for name, value in zip(writes, values, strict=True)
             ]
             following = builder.add(j, index(1), flags=["nsw", "nuw"])
             j.add_incoming(following, builder.block)

@@ -19,7 +19,6 @@ from numba.core.registry import cpu_target
 
 from fastlstm.backends.jit import JIT
 
-
 #: What comes before a function's alignment, and after it.
 _DEFINITION = re.compile(r"^(define .*?)((?: personality .*?)?(?: \{)?)$", re.MULTILINE)
 

@@ -79,7 +79,8 @@ def test_primes_that_cannot_be(generate, tmp_path, monkeypatch, prime, said):
     assert failed.status == 1 and said in failed.err
 
 
-def test_how_the_model_runs(run, pair_model):
+def test_how_the_model_runs(run, pair_model, monkeypatch):
+    monkeypatch.setattr(fastlstm.devices, "_cores", lambda: 2)  # also where there is one
     arguments = ("generate", pair_model, "--prime=0.1,-0.2,0.3,0.4,0.5,0.6", "-n", 6)
     model = fastlstm.load(pair_model, weights="bfloat16", threads=2)
     made = run(*arguments, "--weights", "bfloat16", "--threads", 2)

@@ -17,14 +17,15 @@ def vectors(
     """Input vectors as an array in C order, with a batch axis, and whether they came without one.
 
     axes  the leading axes by their letters, "B" or "BT"; the last axis is D = size
-    copy  whether it is always our own
+    copy  whether the elements are always our own; the shape is, which compiled code relies on
     """
-    if type(value) is np.ndarray and value.dtype is dtype and value.shape[-1:] == (size,):
-        own = value.copy() if copy or not value.flags.carray else value
-        if value.ndim == len(axes):
-            return own[None], True
-        if value.ndim == len(axes) + 1 and len(value):
-            return own, False
+    if type(value) is np.ndarray and value.dtype is dtype:
+        own = value.copy() if copy or not value.flags.carray else value.view()
+        if own.shape[-1:] == (size,):
+            if own.ndim == len(axes):
+                return own[None], True
+            if own.ndim == len(axes) + 1 and len(own):
+                return own, False
     a = _array(value, name)
     single = a.ndim == len(axes)
     shape = (1, *a.shape) if single else a.shape

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -90,7 +90,7 @@ def _pieces(model: Model, n: int, fed: Any, pairs: Any, drawing: Drawing | None,
             drawing = replace(drawing, position=drawing.position + size)
 
 
-def _finite(model: Model, pairs: list[Pair]) -> list[Pair]:
+def _finite(model: Model, pairs: Sequence[Pair]) -> Sequence[Pair]:
     """`pairs`. Raise ArgumentError where a token model would begin with NaN: any id would be as good as another."""
     for k, pair in enumerate(pairs if model.takes_ids else ()):
         for name, a in zip("ch", pair, strict=True):

@@ -125,6 +125,7 @@ class Model:
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
         self.dtype = np.dtype(self.dtype.name)  # NumPy's own object again, which Stream.step compares by identity
+        self._state_sizes = tuple([*self._state_sizes])  # by which a model knows its own states
 
     def __str__(self) -> str:
         rows = [
@@ -289,8 +290,8 @@ class Model:
             elements = sum(map(sum, self._state_sizes))
             return PackedState(np.zeros(batch_size * elements, self.dtype), self._state_sizes, batch_size)
         state = state_of(value)
-        if state.made_for is self._state_sizes and state.batch_size == batch_size:
-            return state.pairs
+        if (own := state.pairs_made_for(self._state_sizes, batch_size)) is not None:
+            return own  # type: ignore[no-any-return]
         if state.on_device and not as_given:
             if self.device != "cuda":
                 raise arguments.on_a_gpu("state", self.device)

@@ -26,6 +26,10 @@ class LayerState(NamedTuple):
     h: NDArray[np.floating]
 
 
+#: Attributes of a state that came from a model, by which that knows it again; the last as version 0.4's first pickles.
+_OF_A_MODEL = ("_pairs", "_made_for", "made_for")
+
+
 class State:
     """The state of all LSTM layers: `state[k].c` and `state[k].h`.
 
@@ -37,9 +41,8 @@ class State:
     copies gives NumPy arrays.
     """
 
-    made_for: object = None
-    #: What `checked` was given, as backends take it.
-    pairs: Any = ()
+    _made_for: object = None
+    _pairs: Any = None
     #: Whether at least one of the arrays is on a GPU.
     on_device = False
 
@@ -66,18 +69,25 @@ class State:
         made_for  what the model knows its own states by, which need no check when they come back
         """
         state = object.__new__(cls)
-        state.pairs, state.made_for = layers, made_for
+        state._pairs, state._made_for = layers, made_for
         return state
+
+    def pairs_made_for(self, owner: object, batch_size: int) -> Any:
+        """What `checked` was given, where that was for this owner and is of so many rows; else None."""
+        return self._pairs if self._made_for is owner and self.batch_size == batch_size else None
 
     @cached_property
     def _layers(self) -> tuple[LayerState, ...]:
         """Made when first asked for: a state often goes into the next step unseen."""
         new = tuple.__new__
-        return tuple([new(LayerState, pair) for pair in self.pairs])
+        return tuple([new(LayerState, pair) for pair in self._pairs])
 
     def __getstate__(self) -> dict[str, Any]:
         """A copy is no model's own."""
-        return {"_layers": self._layers, "on_device": self.on_device}
+        return {k: v for k, v in self.__dict__.items() if k not in _OF_A_MODEL} | {"_layers": self._layers}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update({k: v for k, v in state.items() if k not in _OF_A_MODEL})
 
     @classmethod
     def on_gpu(cls, layers: Iterable[tuple[DeviceArray, DeviceArray]]) -> State:
@@ -105,7 +115,7 @@ class State:
     @property
     def batch_size(self) -> int:
         """B."""
-        pairs = self.pairs
+        pairs = self._pairs
         return pairs.batch_size if type(pairs) is PackedState else self._layers[0].h.shape[0]
 
     @classmethod

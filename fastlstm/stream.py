@@ -21,8 +21,8 @@ class Stream:
     """A model with a state of its own, for one sequence that arrives a step at a time.
 
     Everything is allocated, and compiled, when the stream is made: `step` allocates nothing and takes no lock of its
-    own (Python's it gives up while it computes). Streams share their model's weights; use each from one thread at a
-    time. A copy of a stream, or a pickled one, is a stream of its own with the same state.
+    own (Python's it gives up while a large model computes). Streams share their model's weights; use each from one
+    thread at a time. A copy of a stream, or a pickled one, is a stream of its own with the same state.
     """
 
     def __init__(self, model: Model, cuda_stream: Any = None) -> None:

@@ -13,6 +13,10 @@ import fastlstm
 from tests import models
 
 
+class Named(fastlstm.State):
+    name: str
+
+
 def vectors():
     rng = np.random.default_rng(0)
     return [models.lstm(rng, 3, 5, projection=4), models.gru(rng, 4, 6), models.dense(rng, 6, 2)]
@@ -134,6 +138,43 @@ def test_inputs_lie_anyhow_in_memory(rows):
         for k in range(2):
             given = [(parts[2 * n][k], parts[2 * n + 1][k]) for n in range(len(state))]
             np.testing.assert_array_equal(model.step(same, given)[0], model.step(x, state)[0])
+
+
+def test_an_input_whose_shape_changes_meanwhile():
+    model = fastlstm.Model(models.layers_of(vectors(), "float32"))
+    x = _inputs(model, 1000)
+    y, state = model.step(x)
+    pairs = state.to_tuples()
+
+    class Late:
+        def __iter__(self):
+            x.shape = (1, 3000)
+            return iter(pairs)
+
+    np.testing.assert_array_equal(model.step(x, Late())[0], model.step(x.reshape(1000, 3), state)[0])
+    with pytest.raises(fastlstm.ShapeError):
+        model.step(x)
+    np.testing.assert_array_equal(model.step(x.reshape(1000, 3))[0], y)
+
+
+def test_states_of_other_models_and_kinds():
+    model = fastlstm.Model(models.layers_of(vectors(), "float32"))
+    x = _inputs(model, 2)
+    _, state = model.step(x)
+    expected = model.step(x, state.to_tuples())[0]
+    double = copy.copy(model)
+    double.__setstate__({**model.__getstate__(), "dtype": np.dtype("float64")})
+    np.testing.assert_allclose(double.step(x, state)[0], expected, rtol=1e-5, atol=1e-6)
+    np.testing.assert_array_equal(model.step(x, double.step(x)[1])[0].dtype, np.float32)
+
+    named = Named(state.to_tuples())
+    named.name = "a"
+    for again in (copy.copy(named), copy.deepcopy(named), pickle.loads(pickle.dumps(state))):
+        np.testing.assert_array_equal(model.step(x, again)[0], expected)
+    assert copy.deepcopy(named).name == "a"
+    older = object.__new__(fastlstm.State)  # as pickles were before a state was one array
+    older.__setstate__({"_layers": tuple(state), "made_for": model._state_sizes})
+    np.testing.assert_array_equal(model.step(x, older)[0], expected)
 
 
 def test_short_steps_keep_the_gil(model):

@@ -2,7 +2,7 @@
 
 State is a sequence of (c, h) pairs, one a recurrent layer: c (B, H), empty of a GRU, h (B, P). What is given is the
 caller's, and may be read-only or not in C order; what is given back is the caller's own. A PackedState that is given
-has the sizes of the model's own.
+has the model's own sizes and dtype.
 """
 
 from __future__ import annotations

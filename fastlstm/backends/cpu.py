@@ -24,8 +24,8 @@ _NO_VECTORS = {4: np.zeros((1, 1, 1), np.float32), 8: np.zeros((1, 1, 1))}  # by
 # Time steps of one sequence that are computed together: a multiple of the six rows that products take at once.
 _BLOCK = 24
 
-# Bytes of weights from which a step of a row is long, some 20 us. Shorter ones keep the GIL: to give it up and take it
-# again costs 0.1 us, and a wait where another thread got hold of it.
+# Bytes of weights, for each row, from which a step is long, some 20 us; and bytes from which it is long to copy them.
+# Shorter calls keep the GIL: to give it up and take it again costs 0.1 us, and a wait where another thread has got it.
 _LONG_STEP = 1 << 20
 
 # Buffers that calls have done with are kept for others: of so many batch sizes, as many of each as there were calls at
@@ -64,9 +64,8 @@ class _Buffers:
     @cached_property
     def exchange(self) -> Callable[..., None]:
         """See `cpu_exchange.exchange`, from `place` on."""
-        copies = _code("exchange", self.plan)
-        few = self.room.nbytes < _LONG_STEP
-        return partial(copies.brief if few else copies.call, self.plan.slots, self.arguments[2], self.plan.row_size)
+        code, short = _code("exchange", self.plan), self.arena.nbytes < _LONG_STEP  # copies take no longer than a step
+        return partial(code.brief if short else code.call, self.plan.slots, self.arguments[2], self.plan.row_size)
 
     def call(self, compiled: Code, *arguments: Any) -> None:
         """Call a loop, as the team's leader if it has none."""
@@ -76,30 +75,20 @@ class _Buffers:
         with self.team.led_from(self.arena):
             compiled.call(*self.arguments, *arguments)
 
-    def put_in(self, xs: Arrays, state: Sequence[Pair]) -> None:
-        """The input of a step and the state before it."""
-        place, values = self.plan.input, xs
-        if place is None:
-            self.tokens[...] = xs
-            values = self._nothing
-        self.exchange(0 if place is None else place.start, values, self._packed(state), 0)
-
-    def take_out(self, ys: NDArray[np.floating]) -> PackedState:
-        """The state, a copy; the output of a step goes into `ys`."""
-        array = np.empty(self._elements, ys.dtype)
-        self.exchange(self.plan.output.start, ys, array, 1)
+    def state(self, ys: NDArray[np.floating] | None = None) -> PackedState:
+        """A copy; with `ys` (states, V), the output of a step goes there."""
+        array = np.empty(self._elements, self._nothing.dtype)
+        self.exchange(self.plan.output.start, self._nothing if ys is None else ys, array, 1)
         return PackedState(array, self._sizes, self._states)
 
-    def state(self) -> PackedState:
-        """A copy."""
-        return self.take_out(self._nothing)
-
-    def set_state(self, state: Sequence[Pair]) -> None:
-        self.exchange(0, self._nothing, self._packed(state), 0)
-
-    def _packed(self, state: Sequence[Pair]) -> NDArray[np.floating]:
-        """In one array; a piece of a model (`sequence.py`) may have none."""
-        return PackedState.of(state).array if self.plan.states else self._nothing.ravel()
+    def set_state(self, state: Sequence[Pair], xs: NDArray[np.floating] | None = None) -> None:
+        """With `xs` (states, D), the inputs of a step as well."""
+        # A piece of a model (`sequence.py`) may have no state.
+        array = PackedState.of(state).array if self.plan.states else self._nothing.ravel()
+        if xs is None:
+            self.exchange(0, self._nothing, array, 0)
+        else:
+            self.exchange(self.plan.input.start, xs, array, 0)
 
 
 class _Stepper(_Buffers):
@@ -206,10 +195,14 @@ class CpuBackend:
         if self.team is not None:
             self.team.start()
         stepper = self._idle.take(batch)
-        stepper.put_in(xs, state)
+        if self.plan.input is None:
+            stepper.tokens[...] = xs
+            stepper.set_state(state)
+        else:
+            stepper.set_state(state, xs)
         stepper.advance()
         ys = np.empty((batch, _width(self.plan)), self.plan.weights.dtype)
-        after = stepper.take_out(ys)
+        after = stepper.state(ys)
         self._idle.give(batch, stepper)
         return ys, after
 

@@ -1,6 +1,6 @@
 """What goes into an arena before a call and comes out of it afterwards, in one call of compiled code each.
 
-NumPy's own copies are as fast where all of it is in the cache; after a large model's weights nothing else is.
+NumPy's copies take as long where their code is in the cache, but a large model's step leaves nothing in it but weights.
 """
 
 from __future__ import annotations

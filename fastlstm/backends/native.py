@@ -135,17 +135,16 @@ class _Entry:
 
 
 class _Call(_Entry):
-    """A METH_FASTCALL function with the signature's arguments; its `self` is the addresses of `objects.PYTHON`."""
+    """A METH_FASTCALL function with the signature's arguments; its `self` is a table: see `objects.PYTHON`."""
 
     takes = (_OBJECT, _OBJECT.as_pointer(), _LONG)
 
     def emit(self) -> None:
-        kinds = self.signature.args
+        kinds, self.table = self.signature.args, self.call("PyBytes_AsString", _OBJECT, self.own)
         self.refuse_unless(self.equal(self.function.args[2], len(kinds)), "wrong number of arguments")
         arguments = [self.argument(k, kind) for k, kind in enumerate(kinds)]
         self.refuse_unless(self.equal(self.call("PyErr_Occurred", _OBJECT), _NULL), "")
-        table = self.call("PyBytes_AsString", _OBJECT, self.own)
-        result = self.compute_apart(self.number(table, len(PYTHON)), arguments)
+        result = self.compute_apart(self.number(self.table, len(PYTHON)), arguments)
         if self.signature.return_type == types.void:
             self.give(self.builder.inttoptr(self.python("None"), _OBJECT))
         else:
@@ -153,7 +152,7 @@ class _Call(_Entry):
 
     def python(self, name: str) -> ir.Value:
         """The address of one of `objects.PYTHON`, not of the symbol: Numba gives PyExc_... another meaning."""
-        return self.number(self.call("PyBytes_AsString", _OBJECT, self.own), list(PYTHON).index(name))
+        return self.number(self.table, list(PYTHON).index(name))
 
     def refuse_unless(self, right: ir.Value, text: str) -> None:
         """Raise SystemError, or without a text what is raised already: an argument that our own code got wrong."""

@@ -73,7 +73,7 @@ class _Piece:
 
     def run(
         self, xs: Arrays, mask: Mask | None, state: Sequence[Pair], lengths: NDArray[np.int64], order: NDArray[np.int64]
-    ) -> tuple[Array, list[Pair]]:
+    ) -> tuple[Array, Sequence[Pair]]:
         if mask is not None:
             xs = np.concatenate([xs, mask[..., None].astype(xs.dtype)], axis=-1)
         return self._backend.run(xs, state, lengths)

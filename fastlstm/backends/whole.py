@@ -20,7 +20,7 @@ from numba.core.registry import cpu_target
 from fastlstm.backends.jit import JIT
 
 #: What comes before a function's alignment, and after it.
-_DEFINITION = re.compile(r"^(define .*?)((?: personality .*?)?(?: \{)?)$", re.MULTILINE)
+_DEFINITION = re.compile(r"^(define .*?)((?: personality .*?)?(?: !\w+ !\d+)*(?: \{)?)$", re.MULTILINE)
 
 
 class _Part(JITCodeLibrary):

@@ -259,19 +259,3 @@ def test_a_function_is_compiled_once_whatever_literals_it_is_called_with():
 
     assert calls(5) == 13
     assert len(add.overloads) == 1
-
-
-@pytest.mark.parametrize(
-    ("before", "after"),
-    [
-        ("define void @f()", ""),
-        ("define internal { i64, ptr } @f(ptr %a) local_unnamed_addr #0", " {"),
-        ("define linkonce_odr i32 @f() #1 comdat", " personality ptr @p !dbg !5 {"),
-        ("define i32 @f() #1", " !dbg !5 {"),
-    ],
-)
-def test_each_function_begins_on_a_cache_line(before, after):
-    from fastlstm.backends import whole
-
-    line = f"; define\n{before}{after}\n"
-    assert whole._DEFINITION.sub(r"\1 align 64\2", line) == f"; define\n{before} align 64{after}\n"

@@ -53,7 +53,7 @@ class _Buffers:
         program[:, BACK] = 0
         program[:, TEAM] = 0 if team is None else np.where(_alone(program, rows, plan), 0, team.address)
         self.arguments = (program.ravel(), plan.weights, self.arena.ravel(), plan.row_size, self.tokens, self.rows)
-        self._states, self._sizes, self._elements = states, plan.state_sizes, states * plan.state_size
+        self._states = states
         self._nothing = np.empty((states, 0), plan.weights.dtype)
         self.team = team
 
@@ -77,9 +77,9 @@ class _Buffers:
 
     def state(self, ys: NDArray[np.floating] | None = None) -> PackedState:
         """A copy; with `ys` (states, V), the output of a step goes there."""
-        array = np.empty(self._elements, self._nothing.dtype)
+        array = np.empty(self._states * self.plan.state_size, self._nothing.dtype)
         self.exchange(self.plan.output.start, self._nothing if ys is None else ys, array, 1)
-        return PackedState(array, self._sizes, self._states)
+        return PackedState(array, self.plan.state_sizes, self._states)
 
     def set_state(self, state: Sequence[Pair], xs: NDArray[np.floating] | None = None) -> None:
         """With `xs` (states, D), the inputs of a step as well."""
@@ -92,12 +92,10 @@ class _Buffers:
 
 
 class _Stepper(_Buffers):
-    """A batch, with what a single step needs at hand: vectors or ids go into `input`, `advance` writes `outputs`."""
+    """A batch, with what a single step needs at hand: its inputs are put in with the state, or ids into `tokens`."""
 
     def __init__(self, plan: Plan, team: Team | None, rows: int = 1) -> None:
         super().__init__(plan, rows, team, rows)
-        self.input = self.tokens if plan.input is None else self.arena[:, plan.input]
-        self.outputs = self.arena[:, plan.output]
 
     @cached_property
     def code(self) -> Code:
@@ -151,14 +149,15 @@ class CpuSession(_Stepper):
 
     def __init__(self, plan: Plan, team: Team | None) -> None:
         super().__init__(plan, team)
-        self.output = self.outputs[0]
+        self.output = self.arena[0, plan.output]
         self._block: _Buffers | None = None  # for `process`
         self._run_block = _code("run_block", plan)  # compiled now, as is what the state is asked for with
         _ = self.exchange
 
     def stepper(self, size: int, convert: Callable[[Any], Any], output: NDArray[np.floating]) -> Callable[[Any], Any]:
         """See `base.Session`."""
-        takes_ids, place = self.plan.input is None, self.input
+        takes_ids = self.plan.input is None
+        place = self.tokens if takes_ids else self.arena[0, self.plan.input]
         settings = {
             Setting.TYPE: id(int if takes_ids else np.ndarray),
             Setting.DTYPE: id(place.dtype),

@@ -10,9 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastlstm.backends.base import Arrays, Drawing, PackedState, Pair
+from fastlstm.backends.lowering import lower
 from fastlstm.backends.narrow import FULL
 from fastlstm.backends.objects import Code, Setting, check_compiling, code
-from fastlstm.backends.plan import BACK, DENSE, IN, NONE, OP, OUT, PLAIN, TEAM, WIDTH, Plan, lower
+from fastlstm.backends.plan import BACK, DENSE, IN, NONE, OP, OUT, PLAIN, TEAM, WIDTH, Plan
 from fastlstm.backends.processor import lanes
 from fastlstm.backends.team import LEAST, Team, team_of
 from fastlstm.layers import Layer
